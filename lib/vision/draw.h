@@ -1,4 +1,4 @@
-// Drawing answers onto images for people to look at: a caption bar with an own bitmap font. Used by
+// Drawing answers onto images for people to look at: a caption bar with a stroke font. Used by
 // `tango-infer predict --output image`; never part of a measurement.
 #pragma once
 
