@@ -306,11 +306,17 @@ import os; os.rename(d + "/port.new", d + "/port")
 s.serve_forever()
 )py";
 
+Result<ProcessOutput> run(std::vector<std::string> argv) {
+  ProcessOptions options;
+  options.argv = std::move(argv);
+  return run_process(options, Seconds{30});
+}
+
 class TlsClient : public testing::Test {
  protected:
   void SetUp() override {
-    auto python = run_process({.argv = {"python3", "-c", "import ssl"}}, Seconds{20});
-    auto openssl = run_process({.argv = {"openssl", "version"}}, Seconds{20});
+    auto python = run({"python3", "-c", "import ssl"});
+    auto openssl = run({"openssl", "version"});
     if (!python.ok() || !python->status.ok() || !openssl.ok())
       GTEST_SKIP() << "needs python3 and openssl";
     ASSERT_TRUE(write_file_atomic(dir_ / "server.py", kTlsServer).ok());
@@ -320,8 +326,10 @@ class TlsClient : public testing::Test {
                  file("ca.crt")});
     issue("server", "subjectAltName=DNS:api.internal,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n");
     issue("client", "extendedKeyUsage=clientAuth\n");
-    auto child = spawn(
-        {.argv = {"python3", file("server.py"), dir_.path().string()}, .die_with_parent = true});
+    ProcessOptions options;
+    options.argv = {"python3", file("server.py"), dir_.path().string()};
+    options.die_with_parent = true;
+    auto child = spawn(options);
     ASSERT_TRUE(child.ok());
     server_.emplace(std::move(child).value());
     for (int i = 0; i < 200 && port_.empty(); ++i) {
@@ -337,7 +345,7 @@ class TlsClient : public testing::Test {
   std::string pem(std::string_view name) { return read_file(dir_ / name).value_or(""); }
   void openssl_run(std::vector<std::string> args) {
     args.insert(args.begin(), "openssl");
-    auto done = run_process({.argv = args}, Seconds{30});
+    auto done = run(args);
     ASSERT_TRUE(done.ok() && done->status.ok())
         << (done.ok() ? done->err : done.error().to_string());
   }
