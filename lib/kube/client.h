@@ -1,5 +1,5 @@
-// Requests to a Kubernetes API server: typed errors, patch types, paging, streaming. Sans-I/O request
-// building lives in request.h; this class sends over the HttpClient it is given.
+// Requests to a Kubernetes API server: typed errors, patch types, paging, streaming. Sans-I/O
+// request building lives in request.h; this class sends over the HttpClient it is given.
 #pragma once
 
 #include <functional>
@@ -32,10 +32,10 @@ struct ListResult {
 enum class PatchType { kMerge, kJson, kStrategic, kApply };
 struct WriteOptions {
   std::string field_manager = "tango";
-  bool force = true;       // apply only
+  bool force = true;  // apply only
   bool dry_run = false;
-  bool strict = true;      // fieldValidation=Strict
-  std::string subresource; // "status"
+  bool strict = true;       // fieldValidation=Strict
+  std::string subresource;  // "status"
 };
 struct DeleteOptions {
   std::string uid;
@@ -44,7 +44,8 @@ struct DeleteOptions {
 };
 
 // Errors carry the server's Status.reason as `reason` (NotFound, AlreadyExists, Conflict, Invalid,
-// Forbidden, Expired, TooManyRequests, ...) and a Code that says what to do; `message` is the server's.
+// Forbidden, Expired, TooManyRequests, ...) and a Code that says what to do; `message` is the
+// server's.
 class KubeClient {
  public:
   static Result<std::unique_ptr<KubeClient>> connect(const ClientConfig& config);
@@ -52,17 +53,22 @@ class KubeClient {
 
   virtual Result<Json> get(const KindInfo& kind, std::string_view ns, std::string_view name) = 0;
   virtual Result<ListResult> list(const KindInfo& kind, const ListOptions& options = {}) = 0;
-  virtual Result<Json> create(const KindInfo& kind, const Json& object, const WriteOptions& options = {}) = 0;
+  virtual Result<Json> create(const KindInfo& kind, const Json& object,
+                              const WriteOptions& options = {}) = 0;
   // PUT; the object carries resourceVersion.
-  virtual Result<Json> update(const KindInfo& kind, const Json& object, const WriteOptions& options = {}) = 0;
-  virtual Result<Json> patch(const KindInfo& kind, std::string_view ns, std::string_view name, PatchType type,
-                             const Json& body, const WriteOptions& options = {}) = 0;
+  virtual Result<Json> update(const KindInfo& kind, const Json& object,
+                              const WriteOptions& options = {}) = 0;
+  virtual Result<Json> patch(const KindInfo& kind, std::string_view ns, std::string_view name,
+                             PatchType type, const Json& body,
+                             const WriteOptions& options = {}) = 0;
   // Server-side apply of a full manifest (apiVersion, kind, metadata.name, ...).
-  virtual Result<Json> apply(const KindInfo& kind, const Json& object, const WriteOptions& options = {}) = 0;
+  virtual Result<Json> apply(const KindInfo& kind, const Json& object,
+                             const WriteOptions& options = {}) = 0;
   virtual Status remove(const KindInfo& kind, std::string_view ns, std::string_view name,
                         const DeleteOptions& options = {}) = 0;
   // Any path ("/version", ".../pods/x/log"); with retries for GET as for typed calls.
-  virtual Result<HttpResponse> raw(std::string_view method, std::string_view path, std::string_view body = {},
+  virtual Result<HttpResponse> raw(std::string_view method, std::string_view path,
+                                   std::string_view body = {},
                                    std::string_view accept = "application/json") = 0;
   // Streaming GET ("...?watch=1", "...?follow=1"). Returns an id for cancel().
   virtual std::uint64_t stream(std::string_view path, StreamCallbacks callbacks) = 0;

@@ -12,7 +12,7 @@
 namespace tango::kube {
 
 struct ClientConfig {
-  std::string server;     // "https://127.0.0.1:6443"
+  std::string server;  // "https://127.0.0.1:6443"
   TlsOptions tls;
   Secret<std::string> token;
   std::string token_file;  // re-read at least once a minute; wins over `token`
@@ -25,14 +25,17 @@ struct ClientConfig {
 };
 
 struct ConfigOptions {
-  std::string kubeconfig;  // explicit path (must exist); else $KUBECONFIG, in-cluster, ~/.kube/config
+  std::string
+      kubeconfig;  // explicit path (must exist); else $KUBECONFIG, in-cluster, ~/.kube/config
   std::string context;
   std::string ns;
 };
-// Errors: KubeconfigNotFound, InvalidKubeconfig (file, line), UnknownContext, Unsupported (auth-provider).
+// Errors: KubeconfigNotFound, InvalidKubeconfig (file, line), UnknownContext, Unsupported
+// (auth-provider).
 Result<ClientConfig> load_config(const ConfigOptions& options);
 // One parsed and merged set of files; paths inside are relative to their own file.
-Result<ClientConfig> parse_kubeconfig(const std::vector<std::pair<std::string, std::string>>& path_and_text,
-                                      const ConfigOptions& options);
+Result<ClientConfig> parse_kubeconfig(
+    const std::vector<std::pair<std::string, std::string>>& path_and_text,
+    const ConfigOptions& options);
 
 }  // namespace tango::kube
