@@ -98,18 +98,26 @@ struct PhaseTally {
   int members = 0, succeeded = 0, failed = 0;
 };
 
-// Phase of each device (-1: in none), devices given in rollout order. Devices that were already
-// worked on come first, so that one that comes back online never pushes another out of its phase.
-std::vector<int> assign_phases(const std::vector<Phase>& phases,
-                               const std::vector<const DeviceView*>& devices) {
-  std::vector<int> phase(devices.size(), -1);
+struct Assignment {
+  std::vector<int> phase;   // of each device; -1: in none
+  std::vector<bool> waits;  // of each phase: it is empty only because its devices are deferred
+};
+
+// Devices are given in rollout order. Those that were already worked on come first, so that one
+// that comes back online never pushes another out of its phase.
+Assignment assign_phases(const std::vector<Phase>& phases,
+                         const std::vector<const DeviceView*>& devices) {
+  Assignment out{std::vector<int>(devices.size(), -1), std::vector<bool>(phases.size(), false)};
   for (std::size_t p = 0; p < phases.size(); ++p) {
     std::vector<std::size_t> fresh;
     std::int64_t population = 0, taken = 0;
+    bool deferred = false;
     for (std::size_t i = 0; i < devices.size(); ++i) {
-      if ((devices[i]->phases >> p & 1u) == 0 || !eligible(devices[i]->state)) continue;
+      if ((devices[i]->phases >> p & 1u) == 0) continue;
+      deferred = deferred || devices[i]->state == DeviceState::kDeferred;
+      if (!eligible(devices[i]->state)) continue;
       ++population;
-      if (phase[i] >= 0) {
+      if (out.phase[i] >= 0) {
         ++taken;
       } else {
         fresh.push_back(i);
@@ -121,14 +129,15 @@ std::vector<int> assign_phases(const std::vector<Phase>& phases,
     } else if (phases[p].percent) {
       size = (population * *phases[p].percent + 99) / 100 - taken;
     }
+    out.waits[p] = deferred && fresh.empty() && (phases[p].count || taken == 0);
     std::stable_sort(fresh.begin(), fresh.end(), [&](std::size_t a, std::size_t b) {
       return touched(devices[a]->state) > touched(devices[b]->state);
     });
     for (std::size_t k = 0; k < fresh.size() && static_cast<std::int64_t>(k) < size; ++k) {
-      phase[fresh[k]] = static_cast<int>(p);
+      out.phase[fresh[k]] = static_cast<int>(p);
     }
   }
-  return phase;
+  return out;
 }
 
 Counts count_states(const std::vector<const DeviceView*>& devices) {
@@ -176,7 +185,9 @@ class Rollout {
     std::sort(devices_.begin(), devices_.end(), [](const DeviceView* a, const DeviceView* b) {
       return std::tie(a->order, a->uid) < std::tie(b->order, b->uid);
     });
-    phase_of_ = assign_phases(phases_, devices_);
+    Assignment assignment = assign_phases(phases_, devices_);
+    phase_of_ = std::move(assignment.phase);
+    waits_ = std::move(assignment.waits);
     decision_.cursor = std::move(cursor);
     decision_.counts = count_states(devices_);
     Cursor& c = decision_.cursor;
@@ -259,12 +270,19 @@ class Rollout {
       c.phase_done.reset();
       if (decision_.counts.desired == 0) {
         say("NoDevices", "no device matches the selector, or others own them all");
-      } else if (c.phase > 0 && tally(0, c.phase).succeeded > 0 && last()) {
-        complete();  // everything was taken by the phases before
-      } else {
-        say("WaitingForDevices", "every device of " + label + " is deferred");
+        return false;
       }
-      return false;
+      if (waits_[static_cast<std::size_t>(c.phase)]) {
+        say("WaitingForDevices", "every device of " + label + " is deferred");
+        return false;
+      }
+      // The phases before have taken every device that this one could have.
+      if (last()) {
+        complete();
+        return false;
+      }
+      ++c.phase;
+      return true;
     }
     const bool met = t.succeeded * 100 >= strategy_.success_percent * t.members &&
                      t.succeeded + t.failed >= std::min(strategy_.min_samples, t.members);
@@ -334,6 +352,7 @@ class Rollout {
   TimePoint now_;
   std::vector<const DeviceView*> devices_;
   std::vector<int> phase_of_;
+  std::vector<bool> waits_;
   Decision decision_;
   bool blocked_ = false;
 };
