@@ -92,12 +92,13 @@ struct IdxFile {
 
 Result<IdxFile> read_idx(const fs::path& path, std::size_t min_rank, std::size_t max_rank,
                          const Limits& limits) {
-  TRY_ASSIGN(std::string raw, read_file(path, limits.max_idx_bytes));
+  const Result<std::string> raw = read_file(path, limits.max_idx_bytes);
+  if (!raw.ok()) return raw.error();
   IdxFile file;
-  if (raw.size() >= 2 && raw[0] == '\x1f' && raw[1] == '\x8b') {
-    TRY_ASSIGN(file.data, inflate_gzip(path, raw, limits.max_idx_bytes));
+  if (raw->starts_with("\x1f\x8b")) {
+    TRY_ASSIGN(file.data, inflate_gzip(path, *raw, limits.max_idx_bytes));
   } else {
-    file.data.assign(raw.begin(), raw.end());
+    file.data.assign(raw->begin(), raw->end());
   }
   const auto& bytes = file.data;
   if (bytes.size() < 4 || bytes[0] != 0 || bytes[1] != 0)
