@@ -289,7 +289,8 @@ Result<std::vector<YamlDocument>> parse_yaml_stream(std::string_view text,
       return unclosed(text);
     }
   } catch (const YAML::Exception& e) {
-    if (e.mark.line > std::count(text.begin(), text.end(), '\n')) return unclosed(text);
+    if (e.mark.line >= std::count(text.begin(), text.end(), '\n') + (text.ends_with('\n') ? 0 : 1))
+      return unclosed(text);
     return yaml_error(e.mark, "InvalidYaml", e.msg);
   } catch (const std::exception& e) {
     return make_error(Code::kInvalid, "InvalidYaml", e.what());
