@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <set>
@@ -9,11 +10,33 @@
 namespace tango {
 namespace {
 
+// A last document of our own: yaml-cpp 0.7 accepts a quoted string that never ends, and then this
+// text is found inside it.
+constexpr std::string_view kEndGuard = "end-of-stream-6d1f0c";
+
 Error yaml_error(const YAML::Mark& mark, std::string_view reason, const std::string& what) {
   std::string at = mark.is_null() ? std::string("YAML")
                                   : "line " + std::to_string(mark.line + 1) + ", column " +
                                         std::to_string(mark.column + 1);
   return make_error(Code::kInvalid, reason, at + ": " + what);
+}
+
+// The document ended inside a quoted string or bracket; the last line with an odd number of quotes
+// is where a person should look.
+Error unclosed(std::string_view text) {
+  int line = 0;
+  int at = 1;
+  for (std::size_t from = 0; from < text.size(); ++at) {
+    std::size_t end = std::min(text.find('\n', from), text.size());
+    auto row = text.substr(from, end - from);
+    if (std::count(row.begin(), row.end(), '"') % 2 != 0 ||
+        std::count(row.begin(), row.end(), '\'') % 2 != 0)
+      line = at;
+    from = end + 1;
+  }
+  return make_error(Code::kInvalid, "InvalidYaml",
+                    (line ? "line " + std::to_string(line) + ": " : std::string()) +
+                        "a quoted string or a bracket is opened and never closed");
 }
 
 bool is_int(std::string_view s) {
@@ -36,7 +59,7 @@ std::optional<double> as_float(std::string_view s) {
       return std::nullopt;
     }
   }
-  if (!digit) return std::nullopt;
+  if (!digit || s.find_first_of(".eE") == std::string_view::npos) return std::nullopt;
   if (s[0] == '+') s.remove_prefix(1);
   double v = 0;
   auto [end, ec] = std::from_chars(s.data(), s.data() + s.size(), v);
@@ -80,6 +103,10 @@ class Converter {
     if (!node.Mark().is_null()) lines_[path] = node.Mark().line + 1;
     switch (node.Type()) {
       case YAML::NodeType::Scalar: {
+        if (node.Scalar().find(kEndGuard) != std::string::npos) {
+          return yaml_error(node.Mark(), "InvalidYaml",
+                            "a quoted string is opened here and never closed");
+        }
         if (node.Tag() == "?" || node.Tag().empty()) return plain_scalar(node.Scalar());
         return Json(node.Scalar());
       }
@@ -123,75 +150,6 @@ class Converter {
   std::map<std::string, int>& lines_;
   std::size_t nodes_ = 0;
 };
-
-// yaml-cpp 0.7 accepts an unterminated quoted string at the end of input; find it ourselves.
-Status check_quotes(std::string_view text) {
-  int line = 1;
-  int open_line = 0;
-  char quote = 0;
-  bool comment = false;
-  char previous = '\n';
-  bool block = false;
-  std::size_t block_indent = 0;
-  std::size_t i = 0;
-  while (i < text.size()) {
-    if (previous == '\n') {  // block scalars (| and >) hold free text
-      std::size_t j = i;
-      while (j < text.size() && text[j] == ' ') ++j;
-      bool blank = j >= text.size() || text[j] == '\n' || text[j] == '\r';
-      if (block && !blank && j - i <= block_indent) block = false;
-      if (!quote && !block) {
-        std::size_t end = std::min(text.find('\n', i), text.size());
-        std::string_view row = text.substr(i, end - i);
-        auto hash = row.find(" #");
-        if (hash != std::string_view::npos) row = row.substr(0, hash);
-        while (!row.empty() && (row.back() == ' ' || row.back() == '\r')) row.remove_suffix(1);
-        auto mark = row.find_last_of("|>");
-        if (mark != std::string_view::npos && mark + 3 >= row.size() && mark > 0 &&
-            row[mark - 1] == ' ' &&
-            row.find_first_not_of("|>+-0123456789", mark) == std::string_view::npos) {
-          block = true;
-          block_indent = j - i;
-          // The header line itself holds no quotes worth checking beyond its key.
-          i = end;
-          previous = 0;
-          continue;
-        }
-      }
-    }
-    char c = text[i];
-    if (c == '\n') {
-      ++line;
-      comment = false;
-    } else if (block || comment) {
-    } else if (quote) {
-      if (quote == '"' && c == '\\') {
-        ++i;
-      } else if (c == quote) {
-        if (quote == '\'' && i + 1 < text.size() && text[i + 1] == '\'') {
-          ++i;
-        } else {
-          quote = 0;
-        }
-      }
-    } else if (c == '#' &&
-               (previous == ' ' || previous == '\n' || previous == '\t' || previous == 0)) {
-      comment = true;
-    } else if ((c == '"' || c == '\'') && (previous == ' ' || previous == '\n' || previous == '[' ||
-                                           previous == '{' || previous == ',' || previous == ':')) {
-      quote = c;
-      open_line = line;
-    }
-    previous = c;
-    ++i;
-  }
-  if (quote) {
-    return make_error(
-        Code::kInvalid, "InvalidYaml",
-        "line " + std::to_string(open_line) + ": a quoted string is opened here and never closed");
-  }
-  return Ok{};
-}
 
 bool needs_quotes(const std::string& s) {
   static const std::set<std::string, std::less<>> kWords = {
@@ -310,17 +268,29 @@ Result<std::vector<YamlDocument>> parse_yaml_stream(std::string_view text,
                           std::to_string(limits.max_bytes));
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  TRY(check_quotes(text));
   std::vector<YamlDocument> out;
   try {
-    for (const YAML::Node& node : YAML::LoadAll(std::string(text))) {
+    std::string guarded(text);
+    if (!guarded.ends_with('\n')) guarded += '\n';
+    guarded.append("--- ").append(kEndGuard).append("\n");
+    bool guard_seen = false;
+    for (const YAML::Node& node : YAML::LoadAll(guarded)) {
       if (!node.IsDefined() || node.IsNull()) continue;
+      if (node.IsScalar() && node.Scalar() == kEndGuard) {
+        guard_seen = true;
+        break;
+      }
       YamlDocument doc;
       Converter converter(limits, doc.lines);
       TRY_ASSIGN(doc.value, converter.convert(node, "", 0));
       out.push_back(std::move(doc));
     }
+    if (!guard_seen) {
+      return unclosed(text);
+    }
   } catch (const YAML::Exception& e) {
+    if (e.mark.line >= std::count(text.begin(), text.end(), '\n') + (text.ends_with('\n') ? 0 : 1))
+      return unclosed(text);
     return yaml_error(e.mark, "InvalidYaml", e.msg);
   } catch (const std::exception& e) {
     return make_error(Code::kInvalid, "InvalidYaml", e.what());
