@@ -41,13 +41,13 @@ Result<Manifest> parse_manifest(std::string_view bytes);
 std::string encode_manifest(const Manifest& manifest);  // canonical JSON: same input, same digest
 
 struct RegistryOptions {
-  std::string url;         // "http://127.0.0.1:5000" or https
-  std::string repository;  // "<root>/<namespace>/<project>"
-  Secret<std::string> token;        // bearer; or
+  std::string url;            // "http://127.0.0.1:5000" or https
+  std::string repository;     // "<root>/<namespace>/<project>"
+  Secret<std::string> token;  // bearer; or
   std::string username;
-  Secret<std::string> password;     // basic
+  Secret<std::string> password;  // basic
   Nanos timeout = Seconds{60};
-  int max_attempts = 4;             // of idempotent requests on 429/5xx/connection errors
+  int max_attempts = 4;  // of idempotent requests on 429/5xx/connection errors
 };
 
 class RegistryClient {
@@ -55,7 +55,8 @@ class RegistryClient {
   // `http` outlives the client.
   RegistryClient(HttpClient& http, RegistryOptions options);
 
-  // Errors of all calls: RegistryUnavailable, RegistryDenied, NotFound, DigestMismatch, BlobTooLarge.
+  // Errors of all calls: RegistryUnavailable, RegistryDenied, NotFound, DigestMismatch,
+  // BlobTooLarge.
   Result<bool> has_blob(const Digest& digest);
   // Uploads unless present. Chunked and resumed above 8 MiB.
   Result<Descriptor> push_blob(std::string_view data, std::string_view media_type);
@@ -75,7 +76,8 @@ class RegistryClient {
                                std::string_view tag = {},
                                const std::optional<Descriptor>& subject = std::nullopt);
   // Manifests that name `subject`; by the API, or by the fallback tag sha256-<hex>.
-  Result<std::vector<Descriptor>> referrers(const Digest& subject, std::string_view artifact_type = {});
+  Result<std::vector<Descriptor>> referrers(const Digest& subject,
+                                            std::string_view artifact_type = {});
   Status remove_manifest(const Digest& digest);
 
   const RegistryOptions& options() const { return options_; }

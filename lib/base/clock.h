@@ -47,7 +47,8 @@ std::string format_time(TimePoint t);
 std::string format_time_micro(TimePoint t);
 Result<TimePoint> parse_time(std::string_view text);
 
-// Go-style durations as in Kubernetes manifests: "30s", "1h30m", "15ms", "1us". Errors: InvalidDuration.
+// Go-style durations as in Kubernetes manifests: "30s", "1h30m", "15ms", "1us". Errors:
+// InvalidDuration.
 Result<Nanos> parse_duration(std::string_view text);
 std::string format_duration(Nanos d);  // "1h30m0s" as Go prints it
 std::string human_age(Nanos d);        // kubectl's AGE column: "5s", "3m20s", "4d2h"

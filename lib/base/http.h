@@ -24,7 +24,8 @@ struct HeaderLess {
   bool operator()(std::string_view a, std::string_view b) const;
 };
 using HttpHeaders = std::multimap<std::string, std::string, HeaderLess>;
-std::string header(const HttpHeaders& headers, std::string_view name, std::string_view fallback = {});
+std::string header(const HttpHeaders& headers, std::string_view name,
+                   std::string_view fallback = {});
 
 struct HttpRequest {
   std::string method = "GET";
@@ -33,12 +34,12 @@ struct HttpRequest {
   std::string body;
 
   // Client only:
-  Nanos timeout = Seconds{30};         // whole request; zero: none (watches)
+  Nanos timeout = Seconds{30};  // whole request; zero: none (watches)
   Nanos connect_timeout = Seconds{10};
   std::uint64_t max_body = 256u << 20;  // of the response
   // Server only:
-  std::string remote;                  // peer address
-  std::string client_cert_subject;     // of a verified client certificate, RFC 4514; empty: none
+  std::string remote;               // peer address
+  std::string client_cert_subject;  // of a verified client certificate, RFC 4514; empty: none
 };
 
 struct HttpResponse {
@@ -67,7 +68,8 @@ struct StreamCallbacks {
 class HttpClient {
  public:
   virtual ~HttpClient() = default;
-  // Any HTTP status is a success of this call. Errors: ConnectFailed, Timeout, TlsFailed, BodyTooLarge, ...
+  // Any HTTP status is a success of this call. Errors: ConnectFailed, Timeout, TlsFailed,
+  // BodyTooLarge, ...
   virtual Result<HttpResponse> send(const HttpRequest& request) = 0;
   // Cancel by the returned id; on_end still comes once, with Cancelled.
   virtual std::uint64_t stream(const HttpRequest& request, StreamCallbacks callbacks) = 0;
@@ -100,12 +102,13 @@ using HttpHandler = std::function<HttpReply(const HttpRequest&)>;
 
 struct HttpServerOptions {
   std::string address = "127.0.0.1";
-  std::uint16_t port = 0;                // 0: any free
-  int threads = 2;                       // handlers run on these; they may block briefly
+  std::uint16_t port = 0;  // 0: any free
+  int threads = 2;         // handlers run on these; they may block briefly
   std::uint64_t max_body = 16u << 20;
   Nanos header_timeout = Seconds{10};
   std::uint64_t max_queued_bytes = 8u << 20;
-  // TLS when cert_pem is set; client certificates are asked for, and verified when client_ca_pem is set.
+  // TLS when cert_pem is set; client certificates are asked for, and verified when client_ca_pem is
+  // set.
   std::string cert_pem;
   Secret<std::string> key_pem;
   std::string client_ca_pem;
@@ -119,8 +122,9 @@ class HttpServer {
 // Errors: ListenFailed, TlsFailed.
 Result<std::unique_ptr<HttpServer>> start_beast_server(const HttpServerOptions& options,
                                                        HttpHandler handler);  // tango_http_beast
-Result<std::unique_ptr<HttpServer>> start_cpprest_server(const HttpServerOptions& options,
-                                                         HttpHandler handler);  // tango_http_cpprest
+Result<std::unique_ptr<HttpServer>> start_cpprest_server(
+    const HttpServerOptions& options,
+    HttpHandler handler);  // tango_http_cpprest
 
 // URL pieces. split_target("/a?b=c%20d") gives path "/a", query {b: "c d"}.
 struct UrlTarget {

@@ -45,7 +45,8 @@ const Json& get(const Json& object, std::string_view key);
 const Json& at_path(const Json& object, std::string_view dotted);
 
 // Errors: MissingField, WrongType; `where` is the path of `object` for the message.
-Result<std::string> require_string(const Json& object, std::string_view key, std::string_view where);
+Result<std::string> require_string(const Json& object, std::string_view key,
+                                   std::string_view where);
 Result<std::int64_t> require_int(const Json& object, std::string_view key, std::string_view where);
 Result<Json> require_object(const Json& object, std::string_view key, std::string_view where);
 

@@ -1,5 +1,6 @@
 // Prometheus metrics: counters, gauges and histograms with labels, written in the text exposition
-// format 0.0.4. Thread-safe. Names and labels of the controller runtime are controller-runtime's own.
+// format 0.0.4. Thread-safe. Names and labels of the controller runtime are controller-runtime's
+// own.
 #pragma once
 
 #include <map>

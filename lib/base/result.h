@@ -31,8 +31,8 @@ std::string_view to_string(Code code);
 
 struct [[nodiscard]] Error {
   Code code = Code::kInternal;
-  std::string reason;                // stable CamelCase word; goes unchanged into conditions, events, metrics
-  std::string message;               // one sentence for a person: what, where, why, what to do
+  std::string reason;   // stable CamelCase word; goes unchanged into conditions, events, metrics
+  std::string message;  // one sentence for a person: what, where, why, what to do
   std::vector<std::string> context;  // outermost last: "while reading model.yaml"
 
   // "message (while ..., while ...)"
@@ -104,15 +104,15 @@ inline Status ok_status() { return Ok{}; }
 #define TANGO_CONCAT(a, b) TANGO_CONCAT_(a, b)
 
 // TRY(expr): returns the error of `expr` from the enclosing function, else goes on.
-#define TRY(expr)                                                          \
-  do {                                                                     \
-    auto&& tango_try_ = (expr);                                            \
-    if (!tango_try_.ok()) return std::move(tango_try_).error();            \
+#define TRY(expr)                                               \
+  do {                                                          \
+    auto&& tango_try_ = (expr);                                 \
+    if (!tango_try_.ok()) return std::move(tango_try_).error(); \
   } while (0)
 
 // TRY_ASSIGN(auto x, expr): declares x from the value of `expr`, or returns its error.
 #define TRY_ASSIGN(decl, expr) TRY_ASSIGN_(TANGO_CONCAT(tango_try_, __LINE__), decl, expr)
-#define TRY_ASSIGN_(tmp, decl, expr)                 \
-  auto tmp = (expr);                                 \
-  if (!tmp.ok()) return std::move(tmp).error();      \
+#define TRY_ASSIGN_(tmp, decl, expr)            \
+  auto tmp = (expr);                            \
+  if (!tmp.ok()) return std::move(tmp).error(); \
   decl = std::move(tmp).value()

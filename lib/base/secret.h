@@ -1,4 +1,5 @@
-// Secret<T>: a value that does not print. Only reveal() gives it out, so `grep reveal` lists every use.
+// Secret<T>: a value that does not print. Only reveal() gives it out, so `grep reveal` lists every
+// use.
 #pragma once
 
 #include <utility>

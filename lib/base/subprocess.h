@@ -15,16 +15,17 @@
 namespace tango {
 
 struct ProcessOptions {
-  std::vector<std::string> argv;             // argv[0] is looked up in PATH when it has no slash
-  std::map<std::string, std::string> env;    // added to (and overriding) the inherited environment
-  bool clear_env = false;                    // start from `env` alone
-  fs::path cwd;                              // empty: inherited
-  int stdin_fd = -1;                         // -1: /dev/null
-  int stdout_fd = -1;                        // -1: inherited (spawn) or captured (run_process)
+  std::vector<std::string> argv;  // argv[0] is looked up in PATH when it has no slash
+  std::map<std::string, std::string> env =
+      {};                  // added to (and overriding) the inherited environment
+  bool clear_env = false;  // start from `env` alone
+  fs::path cwd = {};       // empty: inherited
+  int stdin_fd = -1;       // -1: /dev/null
+  int stdout_fd = -1;      // -1: inherited (spawn) or captured (run_process)
   int stderr_fd = -1;
-  bool new_session = false;                  // setsid(): survives the terminal, own process group
-  bool die_with_parent = false;              // PR_SET_PDEATHSIG SIGKILL
-  std::vector<int> keep_fds;                 // everything else above 2 is closed
+  bool new_session = false;        // setsid(): survives the terminal, own process group
+  bool die_with_parent = false;    // PR_SET_PDEATHSIG SIGKILL
+  std::vector<int> keep_fds = {};  // everything else above 2 is closed
 };
 
 // exit code, or 128+signal.
@@ -64,6 +65,7 @@ struct ProcessOutput {
 // Runs to the end, capturing both streams up to `max_output` each (then it is cut).
 // Errors: as spawn, Timeout (child is killed).
 Result<ProcessOutput> run_process(const ProcessOptions& options, Nanos timeout,
-                                  std::string_view stdin_data = {}, std::size_t max_output = 8u << 20);
+                                  std::string_view stdin_data = {},
+                                  std::size_t max_output = 8u << 20);
 
 }  // namespace tango

@@ -21,13 +21,14 @@ struct YamlLimits {
 
 struct YamlDocument {
   Json value;
-  std::map<std::string, int> lines;  // "spec.targets[0].name" -> 1-based line
+  std::map<std::string, int> lines;          // "spec.targets[0].name" -> 1-based line
   int line_of(std::string_view path) const;  // nearest known ancestor; 0 when unknown
 };
 
 // All documents of a stream ("---" separated); empty documents are skipped.
 // Errors: InvalidYaml (line, column), DuplicateKey, YamlTooLarge, YamlTooDeep.
-Result<std::vector<YamlDocument>> parse_yaml_stream(std::string_view text, const YamlLimits& limits = {});
+Result<std::vector<YamlDocument>> parse_yaml_stream(std::string_view text,
+                                                    const YamlLimits& limits = {});
 // Exactly one document. Errors: as above, and InvalidYaml when there are none or several.
 Result<YamlDocument> parse_yaml(std::string_view text, const YamlLimits& limits = {});
 

@@ -1,5 +1,5 @@
-// What a reconcile sees and what it decides. `Outcome reconcile(const T& self, const Observed&, TimePoint)`
-// is a pure function; lib/kube carries the Outcome out. Nothing here does I/O.
+// What a reconcile sees and what it decides. `Outcome reconcile(const T& self, const Observed&,
+// TimePoint)` is a pure function; lib/kube carries the Outcome out. Nothing here does I/O.
 #pragma once
 
 #include <map>
@@ -30,8 +30,8 @@ struct Work {
 struct WorkState {
   enum class Phase { kRunning, kSucceeded, kFailed };
   Phase phase = Phase::kRunning;
-  Json output;    // of kSucceeded; progress of kRunning
-  Error error;    // of kFailed
+  Json output;  // of kSucceeded; progress of kRunning
+  Error error;  // of kFailed
   TimePoint started{};
   TimePoint finished{};
 };
@@ -55,11 +55,13 @@ class Observed {
   std::vector<const T*> owned(std::string_view owner_uid) const {
     return cast<T>(find_owned(typeid(T), owner_uid));
   }
-  // State of a requested piece of work, or nullptr when it is not known (never asked, or forgotten).
+  // State of a requested piece of work, or nullptr when it is not known (never asked, or
+  // forgotten).
   virtual const WorkState* work(std::string_view key) const = 0;
 
  protected:
-  virtual const void* find(std::type_index type, std::string_view ns, std::string_view name) const = 0;
+  virtual const void* find(std::type_index type, std::string_view ns,
+                           std::string_view name) const = 0;
   virtual std::vector<const void*> find_all(std::type_index type, std::string_view ns) const = 0;
   virtual std::vector<const void*> find_owned(std::type_index type, std::string_view uid) const = 0;
 
@@ -124,11 +126,11 @@ enum class Finalizer { kKeep, kRelease };
 
 // What should be true now. Empty members change nothing; omission never deletes.
 struct Outcome {
-  std::vector<Json> apply;        // full manifests, server-side applied by the controller's field manager
+  std::vector<Json> apply;  // full manifests, server-side applied by the controller's field manager
   std::vector<Json> create_once;  // manifests; AlreadyExists with our owner uid is success
   std::vector<Removal> remove;
   std::vector<Patch> patch;
-  std::optional<Json> status;     // whole status; written (by resourceVersion) only when it differs
+  std::optional<Json> status;  // whole status; written (by resourceVersion) only when it differs
   Finalizer finalizer = Finalizer::kKeep;
   std::vector<Work> work;
   std::vector<EventNote> events;  // beyond those derived from condition changes

@@ -1,5 +1,6 @@
-// The controller runtime as a table of contents: a Manager holds caches, queues, controllers, executors
-// and leader election, and carries out Outcomes. See lib/kube/README.md for an example controller.
+// The controller runtime as a table of contents: a Manager holds caches, queues, controllers,
+// executors and leader election, and carries out Outcomes. See lib/kube/README.md for an example
+// controller.
 #pragma once
 
 #include <functional>
@@ -13,6 +14,7 @@
 #include "lib/base/http.h"
 #include "lib/base/metrics.h"
 #include "lib/base/result.h"
+#include "lib/kube-types/codec.h"
 #include "lib/kube-types/meta.h"
 #include "lib/kube-types/outcome.h"
 #include "lib/kube/client.h"
@@ -35,26 +37,23 @@ class Executor {
   virtual void cancel(std::string_view key) = 0;
 };
 
-// How to turn cached JSON into a typed object of kind T: specialised by crdgen's output and by
-// lib/kube-types/core.h. T has `static constexpr KindInfo kKind` and `ObjectMeta metadata`.
-//   template <> struct Codec<Pod> { static Result<Pod> parse(std::string_view json); static Json encode(const Pod&); };
-template <typename T>
-struct Codec;
-
 struct ErasedKind {
   KindInfo info;
   std::type_index type;
   // Parsed object with its metadata.
-  std::function<Result<std::pair<ObjectMeta, std::shared_ptr<const void>>>(std::string_view json)> parse;
+  std::function<Result<std::pair<ObjectMeta, std::shared_ptr<const void>>>(std::string_view json)>
+      parse;
 };
 template <typename T>
 ErasedKind erased_kind() {
-  return ErasedKind{T::kKind, typeid(T), [](std::string_view json) -> Result<std::pair<ObjectMeta, std::shared_ptr<const void>>> {
-    auto parsed = Codec<T>::parse(json);
-    if (!parsed.ok()) return std::move(parsed).error();
-    auto object = std::make_shared<const T>(std::move(parsed).value());
-    return std::pair<ObjectMeta, std::shared_ptr<const void>>(object->metadata, object);
-  }};
+  return ErasedKind{
+      T::kKind, typeid(T),
+      [](std::string_view json) -> Result<std::pair<ObjectMeta, std::shared_ptr<const void>>> {
+        auto parsed = Codec<T>::parse(json);
+        if (!parsed.ok()) return std::move(parsed).error();
+        auto object = std::make_shared<const T>(std::move(parsed).value());
+        return std::pair<ObjectMeta, std::shared_ptr<const void>>(object->metadata, object);
+      }};
 }
 
 struct ObjectKey {
@@ -63,7 +62,8 @@ struct ObjectKey {
 };
 
 // Which of my objects to reconcile when an object of another kind changed.
-using MapFunction = std::function<std::vector<ObjectKey>(const ObjectMeta& changed, const void* object, const Observed&)>;
+using MapFunction = std::function<std::vector<ObjectKey>(const ObjectMeta& changed,
+                                                         const void* object, const Observed&)>;
 
 struct Watch {
   ErasedKind kind;
@@ -81,20 +81,31 @@ struct ControllerSpec {
   int max_concurrent = 1;
 };
 
-// controller<TangoProject>("tangoproject", reconcile_project).finalizer(...).owns<Dataset>().watches<Model>(fn)
+// controller<TangoProject>("tangoproject",
+// reconcile_project).finalizer(...).owns<Dataset>().watches<Model>(fn)
 class ControllerBuilder {
  public:
   explicit ControllerBuilder(ControllerSpec spec) : spec_(std::move(spec)) {}
-  ControllerBuilder& finalizer(std::string name) { spec_.finalizer = std::move(name); return *this; }
-  ControllerBuilder& concurrency(int n) { spec_.max_concurrent = n; return *this; }
+  ControllerBuilder& finalizer(std::string name) {
+    spec_.finalizer = std::move(name);
+    return *this;
+  }
+  ControllerBuilder& concurrency(int n) {
+    spec_.max_concurrent = n;
+    return *this;
+  }
   template <typename T>
-  ControllerBuilder& owns() { spec_.watches.push_back({erased_kind<T>(), true, {}}); return *this; }
+  ControllerBuilder& owns() {
+    spec_.watches.push_back({erased_kind<T>(), true, {}});
+    return *this;
+  }
   template <typename T>
   ControllerBuilder& watches(std::function<std::vector<ObjectKey>(const T&, const Observed&)> map) {
-    spec_.watches.push_back({erased_kind<T>(), false,
-                             [map = std::move(map)](const ObjectMeta&, const void* o, const Observed& w) {
-                               return map(*static_cast<const T*>(o), w);
-                             }});
+    spec_.watches.push_back(
+        {erased_kind<T>(), false,
+         [map = std::move(map)](const ObjectMeta&, const void* o, const Observed& w) {
+           return map(*static_cast<const T*>(o), w);
+         }});
     return *this;
   }
   ControllerSpec build() const { return spec_; }
@@ -103,9 +114,11 @@ class ControllerBuilder {
   ControllerSpec spec_;
 };
 template <typename T>
-ControllerBuilder controller(std::string name, std::function<Outcome(const T&, const Observed&, TimePoint)> reconcile) {
+ControllerBuilder controller(
+    std::string name, std::function<Outcome(const T&, const Observed&, TimePoint)> reconcile) {
   ControllerSpec spec{std::move(name), erased_kind<T>(), {}, {}, {}, 1};
-  spec.reconcile = [reconcile = std::move(reconcile)](const void* self, const Observed& world, TimePoint now) {
+  spec.reconcile = [reconcile = std::move(reconcile)](const void* self, const Observed& world,
+                                                      TimePoint now) {
     return reconcile(*static_cast<const T*>(self), world, now);
   };
   return ControllerBuilder(std::move(spec));
@@ -123,13 +136,14 @@ struct ManagerOptions {
   std::vector<std::string> namespaces;  // empty: all
   LeaderElectionOptions election;
   Nanos cache_sync_timeout = Seconds{120};
-  Clock* clock = nullptr;               // nullptr: system
-  MetricsRegistry* metrics = nullptr;   // nullptr: default
+  Clock* clock = nullptr;              // nullptr: system
+  MetricsRegistry* metrics = nullptr;  // nullptr: default
 };
 
 class Manager {
  public:
-  static std::unique_ptr<Manager> create(std::unique_ptr<KubeClient> client, ManagerOptions options);
+  static std::unique_ptr<Manager> create(std::unique_ptr<KubeClient> client,
+                                         ManagerOptions options);
   virtual ~Manager() = default;
   virtual void add(ControllerSpec controller) = 0;
   virtual void add_executor(std::unique_ptr<Executor> executor) = 0;
@@ -138,7 +152,8 @@ class Manager {
   // Caches are synced (and leadership is held, when elected): readyz.
   virtual bool ready() const = 0;
   virtual bool leader() const = 0;
-  // Epoch of the current leadership (annotation ml-tango.io/fleet-epoch of the Lease, raised by compare-and-swap).
+  // Epoch of the current leadership (annotation ml-tango.io/fleet-epoch of the Lease, raised by
+  // compare-and-swap).
   virtual std::int64_t fleet_epoch() const = 0;
   virtual KubeClient& client() = 0;
   // A consistent read-only view for APIs; valid while the returned pointer lives.

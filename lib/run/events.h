@@ -1,5 +1,5 @@
-// Run events (trainer, builder -> operator): JSON lines with a schema version and a per-run sequence,
-// written to stdout and to $TANGO_RUN_DIR/events.jsonl. Writing never fails the run.
+// Run events (trainer, builder -> operator): JSON lines with a schema version and a per-run
+// sequence, written to stdout and to $TANGO_RUN_DIR/events.jsonl. Writing never fails the run.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,8 @@ struct Event {
   std::string time;
   std::string run_id;
   int attempt = 1;
-  std::string type;  // phase, dataset, autobatch, step, epoch, trial, checkpoint, artifact, warning, failed, resumed, done
+  std::string type;  // phase, dataset, autobatch, step, epoch, trial, checkpoint, artifact,
+                     // warning, failed, resumed, done
   Json fields = Json::object();
 };
 std::string encode_line(const Event& event);  // without the newline
@@ -33,7 +34,8 @@ std::vector<Event> drop_rewound(std::vector<Event> events);
 class EventWriter {
  public:
   // Appends to `file`, going on after the last complete line that is there. fd < 0: no copy.
-  EventWriter(std::filesystem::path file, std::string run_id, int attempt, Clock& clock, int fd = 1);
+  EventWriter(std::filesystem::path file, std::string run_id, int attempt, Clock& clock,
+              int fd = 1);
   void emit(std::string_view type, Json fields = Json::object());
   std::int64_t next_seq() const { return seq_; }
   const std::filesystem::path& file() const { return file_; }
