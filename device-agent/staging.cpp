@@ -78,7 +78,11 @@ Result<Staging> Staging::open(const fs::path& dir, const std::string& name,
                                    list.chunks.size());
     auto have = ChunkBitmap::parse(std::string_view(*stored).substr(kHeaderBytes + bitmap, bitmap),
                                    list.chunks.size());
-    if (want.ok() && have.ok()) {
+    bool enough = want.ok() && have.ok();
+    for (std::size_t i = 0; enough && i < list.chunks.size(); ++i) {
+      enough = !wanted.get(i) || want->get(i);
+    }
+    if (enough) {
       Staging s(list, std::move(*want));
       s.have_ = *have;
       s.durable_ = *have;
@@ -164,6 +168,13 @@ Result<std::string> Staging::read(const Digest& hash) const {
     return make_error(Code::kIo, "HashMismatch", "chunk " + hash.short_hex() + " rotted in staging");
   }
   return bytes;
+}
+
+Result<std::uint32_t> Staging::chunk_length(std::size_t i) const {
+  if (i >= chunks_.size()) {
+    return make_error(Code::kInvalid, "HashMismatch", "there is no chunk " + std::to_string(i));
+  }
+  return chunks_[i].length;
 }
 
 std::size_t Staging::missing_chunks() const {

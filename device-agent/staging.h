@@ -35,6 +35,8 @@ class Staging {
   // Errors: NotFound, IoError, HashMismatch (the file rotted).
   Result<std::string> read(const Digest& hash) const;
 
+  // Errors: HashMismatch when there is no such chunk.
+  Result<std::uint32_t> chunk_length(std::size_t i) const;
   bool wants(std::size_t i) const { return wanted_.get(i); }
   bool has(std::size_t i) const { return have_.get(i); }
   bool complete() const { return missing_chunks() == 0; }
