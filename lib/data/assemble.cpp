@@ -189,7 +189,8 @@ Result<DatasetAccess::Contents> DatasetAccess::assemble(const Scan& scan, const 
        {{"width", quantiles(std::move(widths))}, {"height", quantiles(std::move(heights))}}},
       {"warnings", std::move(warnings)},
   };
-  if (contents.items[0].empty()) return invalid_dataset("no image is left for training");
+  if (contents.items[0].empty() && options.require_train)
+    return invalid_dataset("no image is left for training");
   return contents;
 }
 

@@ -56,8 +56,9 @@ struct OpenOptions {
   Format format = Format::kAuto;
   SplitRule splits;
   std::vector<std::string>
-      classes;      // Idx: names by label; ImageFolder: order. Empty: from the data
-  int threads = 1;  // for hashing and decoding while opening
+      classes;                // Idx: names by label; ImageFolder: order. Empty: from the data
+  int threads = 1;            // for hashing and decoding while opening
+  bool require_train = true;  // false: an evaluation set, test images alone are enough
   Limits limits;
 };
 // From a stage's or Dataset's configuration {format, splits, classes}: splits is absent, "Auto",

@@ -223,7 +223,9 @@ Result<std::shared_ptr<const Dataset>> open_folder(const fs::path& root,
   for (const auto& entry : fs::directory_iterator(root)) {
     if (!entry.is_directory()) continue;
     const auto split = split_folder(entry.path().filename().string());
-    scan.divided = scan.divided || split == Split::kTrain;
+    // A test folder alone divides an evaluation set; otherwise it may well be a class.
+    scan.divided =
+        scan.divided || split == Split::kTrain || (split == Split::kTest && !options.require_train);
     scan.has_val = scan.has_val || split == Split::kVal;
     scan.has_test = scan.has_test || split == Split::kTest;
   }

@@ -241,7 +241,7 @@ Result<std::shared_ptr<const Dataset>> open_idx(const fs::path& root, const Open
     scan.has_test = scan.has_test || home == Split::kTest;
     parts.push_back(std::move(*part));
   }
-  if (parts.empty() || parts.front().home != Split::kTrain) {
+  if (parts.empty() || (options.require_train && parts.front().home != Split::kTrain)) {
     return invalid_dataset("no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in " +
                            root.string());
   }

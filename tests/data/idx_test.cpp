@@ -95,6 +95,11 @@ TEST_F(IdxTest, UnpackingStopsAtTheLimit) {
 TEST_F(IdxTest, TestFilesAloneAreNotADataset) {
   write_idx(root_, "t10k", 10, 2, 1);
   EXPECT_EQ(Dataset::open(root_).error().reason, "InvalidDataset");
+  OpenOptions evaluation;
+  evaluation.require_train = false;
+  const auto set = Dataset::open(root_, evaluation);
+  ASSERT_TRUE(set.ok()) << set.error().to_string();
+  EXPECT_EQ((*set)->size(Split::kTest), 10U);
 }
 
 TEST_F(IdxTest, ReportIsStampedAndCut) {
