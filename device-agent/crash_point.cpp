@@ -24,8 +24,8 @@ std::vector<std::string> crash_points() {
   }
   for (const std::string_view p :
        {point::kPlanSaved, point::kStagingAllocated, point::kBitmapDurable, point::kFileLinked,
-        point::kReleaseBuilt, point::kReleaseRenamed, point::kCurrentReplaced, point::kStagingRemoved,
-        point::kCollected}) {
+        point::kReleaseBuilt, point::kReleaseRenamed, point::kCurrentReplaced,
+        point::kStagingRemoved, point::kCollected}) {
     out.emplace_back(p);
   }
   return out;

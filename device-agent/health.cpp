@@ -53,8 +53,8 @@ Result<Json> run_verb(const SupervisorOptions& options, const LaunchSpec& spec,
   }
   auto parsed = parse_json(output.out);
   if (!output.status.ok()) {
-    std::string why = parsed.ok() ? get_string(*parsed, "message", get_string(*parsed, "reason"))
-                                  : std::string{};
+    std::string why =
+        parsed.ok() ? get_string(*parsed, "message", get_string(*parsed, "reason")) : std::string{};
     if (why.empty()) why = tail_line(output.err.empty() ? output.out : output.err);
     return make_error(Code::kInvalid, reason,
                       what + " ended with exit code " + std::to_string(output.status.code) +
@@ -79,8 +79,10 @@ Result<Measured> bench(const SupervisorOptions& options, const LaunchSpec& spec,
   Measured m;
   m.p50_us = to_micros(get_double(json, "p50Ms"));
   m.p95_us = to_micros(get_double(json, "p95Ms"));
-  m.iterations = static_cast<std::uint32_t>(std::clamp<std::int64_t>(get_int(json, "iterations"), 0, 1'000'000'000));
-  m.memory_bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(get_int(json, "peakRssBytes"), 0));
+  m.iterations = static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(get_int(json, "iterations"), 0, 1'000'000'000));
+  m.memory_bytes =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(get_int(json, "peakRssBytes"), 0));
   if (m.p95_us == 0) m.iterations = 0;
   return m;
 }
@@ -88,17 +90,17 @@ Result<Measured> bench(const SupervisorOptions& options, const LaunchSpec& spec,
 Status check_limits(const artifacts::HealthGate& gate, const Measured& m) {
   if (gate.latency_us > 0 && (m.iterations == 0 || m.p95_us > gate.latency_us)) {
     return make_error(Code::kInvalid, code::kLatencyExceeded,
-                      m.iterations == 0
-                          ? "the latency could not be measured"
-                          : "p95 latency of " + std::to_string(m.p95_us) + " us is above the limit of " +
-                                std::to_string(gate.latency_us) + " us");
+                      m.iterations == 0 ? "the latency could not be measured"
+                                        : "p95 latency of " + std::to_string(m.p95_us) +
+                                              " us is above the limit of " +
+                                              std::to_string(gate.latency_us) + " us");
   }
   if (gate.memory_bytes > 0 && (m.memory_bytes == 0 || m.memory_bytes > gate.memory_bytes)) {
     return make_error(Code::kInvalid, code::kMemoryExceeded,
-                      m.memory_bytes == 0
-                          ? "the memory could not be measured"
-                          : "peak memory of " + std::to_string(m.memory_bytes) +
-                                " bytes is above the limit of " + std::to_string(gate.memory_bytes));
+                      m.memory_bytes == 0 ? "the memory could not be measured"
+                                          : "peak memory of " + std::to_string(m.memory_bytes) +
+                                                " bytes is above the limit of " +
+                                                std::to_string(gate.memory_bytes));
   }
   return ok_status();
 }

@@ -1,6 +1,6 @@
 // The checks of a release on this device by the verbs of the tango-infer contract: known-answer
-// self-test, latency measurement, evaluation. Each runs the release's own program to its end, with a
-// deadline; it opens no ports. The slot decides when, and what a failure means.
+// self-test, latency measurement, evaluation. Each runs the release's own program to its end, with
+// a deadline; it opens no ports. The slot decides when, and what a failure means.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,12 @@ Result<Json> run_verb(const SupervisorOptions& options, const LaunchSpec& spec,
                       std::string_view reason);
 
 // Errors: KnownAnswerFailed, Timeout, Crashed, StartFailed.
-Status self_test(const SupervisorOptions& options, const LaunchSpec& spec, const HealthLimits& limits);
+Status self_test(const SupervisorOptions& options, const LaunchSpec& spec,
+                 const HealthLimits& limits);
 Result<Measured> bench(const SupervisorOptions& options, const LaunchSpec& spec,
                        const HealthLimits& limits);
-// Errors: LatencyExceeded, MemoryExceeded; a limit of 0 is none, an unmeasured value with a limit fails.
+// Errors: LatencyExceeded, MemoryExceeded; a limit of 0 is none, an unmeasured value with a limit
+// fails.
 Status check_limits(const artifacts::HealthGate& gate, const Measured& measured);
 
 }  // namespace tango::agent

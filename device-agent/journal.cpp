@@ -139,23 +139,34 @@ std::uint32_t crc32c(std::span<const std::uint8_t> data) {
 
 std::string_view to_string(SlotState state) {
   switch (state) {
-    case SlotState::kIdle: return "Idle";
-    case SlotState::kStaging: return "Staging";
-    case SlotState::kStaged: return "Staged";
-    case SlotState::kTrial: return "Trial";
-    case SlotState::kCommitted: return "Committed";
-    case SlotState::kRollingBack: return "RollingBack";
-    case SlotState::kBroken: return "Broken";
-    case SlotState::kRemoving: return "Removing";
+    case SlotState::kIdle:
+      return "Idle";
+    case SlotState::kStaging:
+      return "Staging";
+    case SlotState::kStaged:
+      return "Staged";
+    case SlotState::kTrial:
+      return "Trial";
+    case SlotState::kCommitted:
+      return "Committed";
+    case SlotState::kRollingBack:
+      return "RollingBack";
+    case SlotState::kBroken:
+      return "Broken";
+    case SlotState::kRemoving:
+      return "Removing";
   }
   return "Unknown";
 }
 
 std::string_view to_string(Report::Kind kind) {
   switch (kind) {
-    case Report::Kind::kCommitted: return "committed";
-    case Report::Kind::kRolledBack: return "rolledBack";
-    case Report::Kind::kRemoved: return "removed";
+    case Report::Kind::kCommitted:
+      return "committed";
+    case Report::Kind::kRolledBack:
+      return "rolledBack";
+    case Report::Kind::kRemoved:
+      return "removed";
   }
   return "unknown";
 }

@@ -22,8 +22,8 @@ namespace tango::agent {
 using artifacts::Failure;
 
 inline constexpr std::size_t kRecordBytes = 4096;
-inline constexpr std::size_t kMaxRejected = 8;   // newest are kept
-inline constexpr std::size_t kMaxOutbox = 3;     // newest are kept
+inline constexpr std::size_t kMaxRejected = 8;  // newest are kept
+inline constexpr std::size_t kMaxOutbox = 3;    // newest are kept
 inline constexpr std::size_t kMaxMessageBytes = 384;
 inline constexpr std::size_t kMaxWordBytes = 64;  // phase, code, uid, ...
 
@@ -111,7 +111,8 @@ template <typename Record>
 class Journal {
  public:
   // Opens or creates (8 KiB, written out and fsynced with its folder).
-  // Errors: JournalCorrupt when neither record is valid and the file is not fresh, IoError, DiskFull.
+  // Errors: JournalCorrupt when neither record is valid and the file is not fresh, IoError,
+  // DiskFull.
   static Result<Journal> open(const fs::path& path);
   const Record& record() const { return record_; }
   std::uint64_t number() const { return number_; }

@@ -35,7 +35,8 @@ class Exchange {
     while (true) {
       const auto left =
           std::chrono::duration_cast<Millis>(end_ - system_clock().monotonic()).count();
-      if (left <= 0) return make_error(Code::kTimeout, "Timeout", "the release did not answer in time");
+      if (left <= 0)
+        return make_error(Code::kTimeout, "Timeout", "the release did not answer in time");
       pollfd p{fd_.get(), events, 0};
       const int n = ::poll(&p, 1, static_cast<int>(std::min<std::int64_t>(left, 60'000)));
       if (n < 0 && errno != EINTR) return errno_error(errno, "waiting for the release");
@@ -101,7 +102,8 @@ class Exchange {
 Result<std::size_t> parse_size(std::string_view text, int base) {
   std::size_t value = 0;
   const auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (err != std::errc{} || end != text.data() + text.size()) return not_ready("a length is no number");
+  if (err != std::errc{} || end != text.data() + text.size())
+    return not_ready("a length is no number");
   return value;
 }
 
@@ -111,7 +113,8 @@ Status parse_head(std::string_view head, HttpResponse& response) {
   if (!line.starts_with("HTTP/1.") || line.size() < 12) return not_ready("the answer is no HTTP");
   TRY_ASSIGN(const std::size_t status, parse_size(line.substr(9, 3), 10));
   response.status = static_cast<int>(status);
-  head.remove_prefix(std::min(head.size(), line_end == std::string_view::npos ? head.size() : line_end + 2));
+  head.remove_prefix(
+      std::min(head.size(), line_end == std::string_view::npos ? head.size() : line_end + 2));
   while (!head.empty()) {
     const std::size_t end = std::min(head.find("\r\n"), head.size());
     const std::string_view field = head.substr(0, end);
@@ -119,7 +122,8 @@ Status parse_head(std::string_view head, HttpResponse& response) {
     const std::size_t colon = field.find(':');
     if (colon == std::string_view::npos) continue;
     std::string_view value = field.substr(colon + 1);
-    while (!value.empty() && (value.front() == ' ' || value.front() == '\t')) value.remove_prefix(1);
+    while (!value.empty() && (value.front() == ' ' || value.front() == '\t'))
+      value.remove_prefix(1);
     while (!value.empty() && (value.back() == ' ' || value.back() == '\t')) value.remove_suffix(1);
     response.headers.emplace(field.substr(0, colon), value);
   }
@@ -159,15 +163,19 @@ Result<std::string> read_chunked(Exchange& io, std::string data, std::uint64_t m
 Result<HttpResponse> loopback_request(std::uint16_t port, std::string_view method,
                                       std::string_view path, const HttpHeaders& headers,
                                       std::string_view body, const LoopbackLimits& limits) {
-  const bool path_ok = path.starts_with("/") && clean(path) && path.find(' ') == std::string_view::npos;
+  const bool path_ok =
+      path.starts_with("/") && clean(path) && path.find(' ') == std::string_view::npos;
   if ((method != "GET" && method != "POST") || !path_ok) {
-    return make_error(Code::kInvalid, "InvalidRequest", "only GET and POST of an absolute path are relayed");
+    return make_error(Code::kInvalid, "InvalidRequest",
+                      "only GET and POST of an absolute path are relayed");
   }
-  std::string request = std::string(method) + " " + std::string(path) + " HTTP/1.1\r\nHost: 127.0.0.1:" +
-                        std::to_string(port) + "\r\nConnection: close\r\nContent-Length: " +
-                        std::to_string(body.size()) + "\r\n";
+  std::string request = std::string(method) + " " + std::string(path) +
+                        " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(port) +
+                        "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
+                        "\r\n";
   for (const auto& [name, value] : headers) {
-    if (name.empty() || !clean(name) || !clean(value) || name.find_first_of(": ") != std::string::npos) {
+    if (name.empty() || !clean(name) || !clean(value) ||
+        name.find_first_of(": ") != std::string::npos) {
       return make_error(Code::kInvalid, "InvalidRequest", "a header contains control characters");
     }
     const HeaderLess less;

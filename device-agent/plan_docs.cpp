@@ -30,9 +30,11 @@ Result<LoadedRelease> load_plan(const fs::path& slot_dir, const ReleaseRef& ref)
   TRY_ASSIGN(auto index, artifacts::TrustStore::reload_index(std::move(index_bytes), ref.digest));
   TRY_ASSIGN(std::string config_bytes, read_file(dir / "config.json", 128u << 10));
   TRY_ASSIGN(const Digest config_digest, Digest::parse(ref.config_digest));
-  TRY_ASSIGN(auto config, artifacts::TrustStore::reload_config(std::move(config_bytes), config_digest));
-  LoadedRelease out{ref, std::make_shared<const artifacts::BundleIndex>(*index), *config,
-                    index->health_gate, dir, std::nullopt};
+  TRY_ASSIGN(auto config,
+             artifacts::TrustStore::reload_config(std::move(config_bytes), config_digest));
+  LoadedRelease out{ref,     std::make_shared<const artifacts::BundleIndex>(*index),
+                    *config, index->health_gate,
+                    dir,     std::nullopt};
   if (config->health_gate) {
     TRY_ASSIGN(out.gate, artifacts::parse_health_gate(*config->health_gate, index->health_gate));
   }
@@ -44,8 +46,10 @@ Result<LoadedRelease> load_plan(const fs::path& slot_dir, const ReleaseRef& ref)
 }
 
 Result<LoadedChunks> load_chunks(const LoadedRelease& release) {
-  TRY_ASSIGN(std::string bytes, read_file(release.docs / "chunks.bin", artifacts::kMaxChunkListBytes));
-  TRY_ASSIGN(auto verified, artifacts::TrustStore::check_chunk_list(std::move(bytes), *release.index));
+  TRY_ASSIGN(std::string bytes,
+             read_file(release.docs / "chunks.bin", artifacts::kMaxChunkListBytes));
+  TRY_ASSIGN(auto verified,
+             artifacts::TrustStore::check_chunk_list(std::move(bytes), *release.index));
   TRY_ASSIGN(auto places, artifacts::place_chunks(*verified, release.index->file_sizes()));
   return LoadedChunks{verified.bytes(), *verified, std::move(places)};
 }
@@ -59,7 +63,7 @@ Status prune_plans(const fs::path& slot_dir, const std::vector<std::uint64_t>& k
                                   [&](std::uint64_t s) { return name == std::to_string(s); });
     if (!kept) old.push_back(entry.path());
   }
-  for (const fs::path& path : old) TRY(remove_all(path));
+  for (const fs::path& path : old) TRY(tango::remove_all(path));
   return ok_status();
 }
 

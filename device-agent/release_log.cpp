@@ -81,7 +81,8 @@ void ReleaseLog::append(std::string_view text) {
   }
 }
 
-Result<ReleaseLog::Piece> ReleaseLog::read(std::optional<std::uint64_t> since, std::size_t max) const {
+Result<ReleaseLog::Piece> ReleaseLog::read(std::optional<std::uint64_t> since,
+                                           std::size_t max) const {
   const std::lock_guard lock(mutex_);
   TRY_ASSIGN(const auto all, segments());
   Piece piece;
@@ -100,10 +101,13 @@ Result<ReleaseLog::Piece> ReleaseLog::read(std::optional<std::uint64_t> since, s
   at = std::min(at, end);
   for (const Segment& segment : all) {
     if (segment.start + segment.size <= at || piece.text.size() >= max) continue;
-    const Fd fd(::open((dir_ / segment_name(segment.start)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const Fd fd(
+        ::open((dir_ / segment_name(segment.start)).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid()) continue;
     const std::uint64_t offset = at - segment.start;
-    std::string part(static_cast<std::size_t>(std::min<std::uint64_t>(segment.size - offset, max - piece.text.size())), '\0');
+    std::string part(static_cast<std::size_t>(
+                         std::min<std::uint64_t>(segment.size - offset, max - piece.text.size())),
+                     '\0');
     const ssize_t n = ::pread(fd.get(), part.data(), part.size(), static_cast<off_t>(offset));
     if (n <= 0) continue;
     piece.text.append(part, 0, static_cast<std::size_t>(n));

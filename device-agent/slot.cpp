@@ -15,8 +15,9 @@ using artifacts::VerifiedPlan;
 constexpr Nanos kWaitStep = Millis{100};
 
 Error stale(std::uint64_t sequence) {
-  return make_error(Code::kConflict, code::kSequenceStale,
-                    "sequence " + std::to_string(sequence) + " is not the incoming one of this slot");
+  return make_error(
+      Code::kConflict, code::kSequenceStale,
+      "sequence " + std::to_string(sequence) + " is not the incoming one of this slot");
 }
 
 std::uint64_t memory_field(std::string_view name) {
@@ -39,7 +40,8 @@ std::uint64_t rejection_key(std::string_view deployment_uid, std::string_view re
   hash.update(deployment_uid).update(std::string_view("\0", 1)).update(retry_token);
   const Digest digest = hash.finish();
   std::uint64_t key = 0;
-  for (std::size_t i = 0; i < 8; ++i) key |= static_cast<std::uint64_t>(digest.bytes()[i]) << (8 * i);
+  for (std::size_t i = 0; i < 8; ++i)
+    key |= static_cast<std::uint64_t>(digest.bytes()[i]) << (8 * i);
   return key;
 }
 
@@ -63,12 +65,14 @@ Slot::Slot(std::string name, Store& store, SlotOptions options, SlotJournal jour
       journal_(std::move(journal)),
       log_(std::move(log)) {}
 
-Result<std::unique_ptr<Slot>> Slot::open(const std::string& name, Store& store, SlotOptions options) {
+Result<std::unique_ptr<Slot>> Slot::open(const std::string& name, Store& store,
+                                         SlotOptions options) {
   const fs::path dir = store.slot_dir(name);
   TRY(make_dirs(dir, 0755));
   TRY_ASSIGN(auto journal, SlotJournal::open(dir / "journal"));
   TRY_ASSIGN(auto log, ReleaseLog::open(dir / "logs"));
-  std::unique_ptr<Slot> slot(new Slot(name, store, std::move(options), std::move(journal), std::move(log)));
+  std::unique_ptr<Slot> slot(
+      new Slot(name, store, std::move(options), std::move(journal), std::move(log)));
   slot->supervisor_ = std::make_unique<Supervisor>(slot->options_.supervisor, slot->log_);
   {
     const std::lock_guard lock(slot->mutex_);
@@ -110,8 +114,10 @@ Status Slot::step(SlotEvent event, const std::function<void(SlotRecord&)>& edit)
 }
 
 Result<LoadedRelease> Slot::load(const std::optional<ReleaseRef>& ref) const {
-  if (!ref) return make_error(Code::kNotFound, code::kNoPrevious, "slot " + name_ + " has no such release");
-  if (const auto it = loaded_.find(ref->sequence); it != loaded_.end() && it->second.ref.digest == ref->digest) {
+  if (!ref)
+    return make_error(Code::kNotFound, code::kNoPrevious, "slot " + name_ + " has no such release");
+  if (const auto it = loaded_.find(ref->sequence);
+      it != loaded_.end() && it->second.ref.digest == ref->digest) {
     return it->second;
   }
   return load_plan(store_.slot_dir(name_), *ref);
@@ -144,7 +150,8 @@ artifacts::SlotFacts Slot::facts() const {
   for (const auto& ref : {record.candidate, record.current}) {
     if (!ref || ref->sequence != record.highest_sequence) continue;
     facts.bundle_at_highest = ref->digest;
-    if (auto digest = Digest::parse(ref->config_digest); digest.ok()) facts.config_at_highest = *digest;
+    if (auto digest = Digest::parse(ref->config_digest); digest.ok())
+      facts.config_at_highest = *digest;
   }
   return facts;
 }
@@ -154,7 +161,8 @@ std::uint64_t Slot::security_version() const {
   return journal_.record().security_version;
 }
 
-ChunkBitmap Slot::wanted_chunks(const artifacts::BundleIndex& index, const artifacts::ChunkList& list,
+ChunkBitmap Slot::wanted_chunks(const artifacts::BundleIndex& index,
+                                const artifacts::ChunkList& list,
                                 const std::vector<artifacts::ChunkPlace>& places) const {
   std::vector<bool> held(index.files.size());
   for (std::size_t i = 0; i < held.size(); ++i) held[i] = store_.has_file(index.files[i]);
@@ -191,8 +199,8 @@ void Slot::take_seeds(const artifacts::ChunkList& list) {
     if (!staging_->wants(i) || staging_->has(i)) continue;
     const auto seed = seeds.find(list.chunks[i].hash);
     if (seed == seeds.end()) continue;
-    const auto bytes = store_.read_range(seed->second.release, seed->second.path, seed->second.offset,
-                                         list.chunks[i].length);
+    const auto bytes = store_.read_range(seed->second.release, seed->second.path,
+                                         seed->second.offset, list.chunks[i].length);
     // A seed that cannot be read or rotted is no error: the chunk is asked for instead.
     if (bytes.ok()) (void)staging_->put(i, *bytes);
   }
@@ -218,7 +226,8 @@ Status Slot::check_fits(const VerifiedPlan& plan, std::uint64_t required) const 
   const std::uint64_t memory = plan.index->resources.memory_bytes;
   // The running release may be stopped first, so its memory counts as available.
   const std::uint64_t reachable =
-      std::min(options_.machine.memory_total(), options_.machine.memory_available() + supervisor_->peak_rss());
+      std::min(options_.machine.memory_total(),
+               options_.machine.memory_available() + supervisor_->peak_rss());
   if (memory > reachable) {
     return make_error(Code::kExhausted, code::kMemoryShort,
                       "the release needs " + std::to_string(memory) + " bytes of memory, " +
@@ -236,7 +245,8 @@ Status Slot::check_fits(const VerifiedPlan& plan, std::uint64_t required) const 
   return ok_status();
 }
 
-Json Slot::plan_reply(const VerifiedPlan& plan, std::string_view state, std::uint64_t required) const {
+Json Slot::plan_reply(const VerifiedPlan& plan, std::string_view state,
+                      std::uint64_t required) const {
   Json held = Json::array();
   std::vector<std::string> names;
   for (const auto& file : plan.index->files) {
@@ -245,7 +255,8 @@ Json Slot::plan_reply(const VerifiedPlan& plan, std::string_view state, std::uin
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   for (std::string& name : names) held.push_back(std::move(name));
-  const ChunkBitmap missing = staging_ ? staging_->missing() : ChunkBitmap(plan.chunks->chunks.size());
+  const ChunkBitmap missing =
+      staging_ ? staging_->missing() : ChunkBitmap(plan.chunks->chunks.size());
   const auto free = options_.machine.free_bytes(store_.root());
   return Json{{"slot", name_},
               {"sequence", plan.assignment->sequence},
@@ -280,8 +291,8 @@ Result<Json> Slot::plan(const VerifiedPlan& plan) {
   for (const Rejected& rejected : record.rejected) {
     if (rejected.digest == digest && rejected.key == key) {
       return make_error(Code::kInvalid, code::kReleaseRejected,
-                        "release " + digest.short_hex() + " was rolled back here with " + rejected.code +
-                            " (sequence " + std::to_string(rejected.sequence) +
+                        "release " + digest.short_hex() + " was rolled back here with " +
+                            rejected.code + " (sequence " + std::to_string(rejected.sequence) +
                             "); it is tried again only with another digest or retryToken");
     }
   }
@@ -370,17 +381,18 @@ Status Slot::finish_transfer(std::uint64_t sequence) {
 
 Report Slot::add_report(SlotRecord& record, Report::Kind kind, const ReleaseRef& ref,
                         const std::optional<Failure>& failure) const {
-  Report report{record.next_report++,
-                ref.sequence,
-                ref.digest,
-                kind,
-                std::chrono::duration_cast<Seconds>(options_.clock->now().time_since_epoch()).count(),
-                static_cast<std::uint32_t>(std::min<std::int64_t>(downtime_ / Millis{1}, UINT32_MAX)),
-                measured_.p50_us,
-                measured_.p95_us,
-                measured_.iterations,
-                measured_.memory_bytes,
-                failure};
+  Report report{
+      record.next_report++,
+      ref.sequence,
+      ref.digest,
+      kind,
+      std::chrono::duration_cast<Seconds>(options_.clock->now().time_since_epoch()).count(),
+      static_cast<std::uint32_t>(std::min<std::int64_t>(downtime_ / Millis{1}, UINT32_MAX)),
+      measured_.p50_us,
+      measured_.p95_us,
+      measured_.iterations,
+      measured_.memory_bytes,
+      failure};
   record.outbox.push_back(report);
   while (record.outbox.size() > kMaxOutbox) record.outbox.erase(record.outbox.begin());
   return report;
@@ -436,7 +448,8 @@ std::optional<Json> Slot::known_outcome(std::uint64_t sequence) const {
   }
   for (const Rejected& rejected : record.rejected) {
     if (rejected.sequence != sequence) continue;
-    Failure failure = artifacts::make_failure(rejected.code, "health", "agent", "rolled back earlier");
+    Failure failure =
+        artifacts::make_failure(rejected.code, "health", "agent", "rolled back earlier");
     if (record.last_failure) failure = *record.last_failure;
     return Json{{"id", ""},
                 {"slot", name_},
@@ -468,11 +481,13 @@ Result<Json> Slot::run_job(std::unique_lock<std::mutex>& lock, Job job, const Ev
     }
     if (finished_ >= number) break;
     if (quit_ || (cancelled && cancelled())) {
-      return make_error(Code::kCancelled, code::kCancelled, "the wait was given up; the work goes on");
+      return make_error(Code::kCancelled, code::kCancelled,
+                        "the wait was given up; the work goes on");
     }
     changed_.wait_for(lock, kWaitStep);
   }
-  if (!last_result_) return make_error(Code::kInternal, code::kInternal, "the work ended without a result");
+  if (!last_result_)
+    return make_error(Code::kInternal, code::kInternal, "the work ended without a result");
   return *last_result_;
 }
 
@@ -482,8 +497,9 @@ Result<Json> Slot::activate(std::uint64_t sequence, const EventSink& events,
   const SlotRecord& record = journal_.record();
   if (record.candidate && record.candidate->sequence == sequence) {
     if (!busy() && record.state == SlotState::kStaging) {
-      return make_error(Code::kInvalid, code::kInvalidRequest,
-                        "the transfer of sequence " + std::to_string(sequence) + " is not complete");
+      return make_error(
+          Code::kInvalid, code::kInvalidRequest,
+          "the transfer of sequence " + std::to_string(sequence) + " is not complete");
     }
     return run_job(lock, Job::kActivate, events, cancelled);
   }
@@ -502,7 +518,8 @@ Result<Json> Slot::rollback(const EventSink& events, const std::function<bool()>
     return run_job(lock, Job::kRollback, events, cancelled);
   }
   if (!record.previous) {
-    return make_error(Code::kNotFound, code::kNoPrevious, "slot " + name_ + " has no previous release");
+    return make_error(Code::kNotFound, code::kNoPrevious,
+                      "slot " + name_ + " has no previous release");
   }
   return run_job(lock, Job::kRollback, events, cancelled);
 }
@@ -526,19 +543,17 @@ Status Slot::remove(const std::string& deployment_uid) {
     changed_.wait_for(lock, kWaitStep);
   }
   const SlotRecord& record = journal_.record();
-  if (!owned() || (record.state == SlotState::kIdle && !record.current && !record.candidate)) return ok_status();
+  if (!owned() || (record.state == SlotState::kIdle && !record.current && !record.candidate))
+    return ok_status();
   auto removed = run_job(lock, Job::kRemove, {}, {});
   if (!removed.ok()) return std::move(removed).error();
   return ok_status();
 }
 
 Json Slot::slot_facts_json(const ReleaseRef& ref) const {
-  Json out = {{"digest", ref.digest.to_string()},
-              {"release", ""},
-              {"deploymentUid", ref.deployment_uid},
-              {"generation", ref.generation},
-              {"configDigest", ref.config_digest},
-              {"securityVersion", ref.security_version}};
+  Json out = {{"digest", ref.digest.to_string()},    {"release", ""},
+              {"deploymentUid", ref.deployment_uid}, {"generation", ref.generation},
+              {"configDigest", ref.config_digest},   {"securityVersion", ref.security_version}};
   if (const auto it = loaded_.find(ref.sequence); it != loaded_.end()) {
     out["display"] = it->second.index->display_version;
     if (it->second.assignment) out["release"] = it->second.assignment->release;
@@ -566,15 +581,18 @@ Json Slot::status() const {
     out["previous"] = {{"digest", previous.at("digest")}, {"release", previous.at("release")}};
   }
   if (record.candidate && record.state != SlotState::kRollingBack) {
-    out["staged"] = {{"digest", record.candidate->digest.to_string()}, {"sequence", record.candidate->sequence}};
+    out["staged"] = {{"digest", record.candidate->digest.to_string()},
+                     {"sequence", record.candidate->sequence}};
   }
-  if (process.running && process.port != 0) out["listen"] = "127.0.0.1:" + std::to_string(process.port);
+  if (process.running && process.port != 0)
+    out["listen"] = "127.0.0.1:" + std::to_string(process.port);
   if (!process.last_exit.empty()) out["lastExit"] = process.last_exit;
   if (record.last_failure) out["failure"] = artifacts::encode(*record.last_failure);
-  if (measured_.any()) out["measured"] = to_json(measured_);
+  if (current_measured_.any()) out["measured"] = to_json(current_measured_);
   Json rejected = Json::array();
   for (const Rejected& r : record.rejected) {
-    rejected.push_back({{"digest", r.digest.to_string()}, {"reason", r.code}, {"sequence", r.sequence}});
+    rejected.push_back(
+        {{"digest", r.digest.to_string()}, {"reason", r.code}, {"sequence", r.sequence}});
   }
   out["rejected"] = std::move(rejected);
   return out;
@@ -610,7 +628,7 @@ Result<Measured> Slot::bench_current() {
   TRY_ASSIGN(const LaunchSpec spec, current_launch());
   TRY_ASSIGN(const Measured measured, bench(options_.supervisor, spec, options_.health));
   const std::lock_guard lock(mutex_);
-  measured_ = measured;
+  current_measured_ = measured;
   return measured;
 }
 

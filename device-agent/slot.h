@@ -48,7 +48,8 @@ class Slot {
  public:
   // Opens the journal, recovers as the state's resume rule says, starts what should run.
   // Errors: JournalCorrupt, IoError.
-  static Result<std::unique_ptr<Slot>> open(const std::string& name, Store& store, SlotOptions options);
+  static Result<std::unique_ptr<Slot>> open(const std::string& name, Store& store,
+                                            SlotOptions options);
   ~Slot();
 
   const std::string& name() const { return name_; }
@@ -101,7 +102,8 @@ class Slot {
   artifacts::ChunkBitmap wanted_chunks(const artifacts::BundleIndex& index,
                                        const artifacts::ChunkList& list,
                                        const std::vector<artifacts::ChunkPlace>& places) const;
-  Json plan_reply(const artifacts::VerifiedPlan& plan, std::string_view state, std::uint64_t required) const;
+  Json plan_reply(const artifacts::VerifiedPlan& plan, std::string_view state,
+                  std::uint64_t required) const;
   Json slot_facts_json(const ReleaseRef& ref) const;
   void take_seeds(const artifacts::ChunkList& list);
   Status open_staging(const artifacts::ChunkList& list, std::string_view bytes,
@@ -152,11 +154,12 @@ class Slot {
   std::uint64_t job_number_ = 0;  // of the job queued or running last
   std::uint64_t finished_ = 0;
   std::optional<Result<Json>> last_result_;  // of the job that ended last
-  std::optional<SlotEvent> abort_;  // Rollback or Remove asked during a trial
-  std::vector<Json> events_;        // of the running job
+  std::optional<SlotEvent> abort_;           // Rollback or Remove asked during a trial
+  std::vector<Json> events_;                 // of the running job
   bool quit_ = false;
-  std::string phase_;               // of the running activation, for failures
-  Measured measured_;
+  std::string phase_;          // of the running activation, for failures
+  Measured measured_;          // of the running or last trial
+  Measured current_measured_;  // of the current release
   Nanos down_since_{0}, downtime_{0};
   bool trial_expired_ = false;
   std::thread thread_;

@@ -30,7 +30,8 @@ Result<std::string> pread_exact(int fd, std::size_t size, std::uint64_t offset) 
   std::string out(size, '\0');
   std::size_t have = 0;
   while (have < size) {
-    const ssize_t n = ::pread(fd, out.data() + have, size - have, static_cast<off_t>(offset + have));
+    const ssize_t n =
+        ::pread(fd, out.data() + have, size - have, static_cast<off_t>(offset + have));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_error(errno, "reading staging");
     if (n == 0) return make_error(Code::kIo, "IoError", "the staging file is cut");
@@ -107,7 +108,8 @@ Result<Staging> Staging::open(const fs::path& dir, const std::string& name,
     const int err = ::posix_fallocate(s.data_.get(), 0, static_cast<off_t>(s.file_bytes_));
     if (err != 0) {
       (void)remove(dir, name);
-      return errno_error(err, "reserving " + std::to_string(s.file_bytes_) + " bytes for the incoming release");
+      return errno_error(
+          err, "reserving " + std::to_string(s.file_bytes_) + " bytes for the incoming release");
     }
   }
   if (::fsync(s.data_.get()) != 0) return errno_error(errno, "syncing " + data_path.string());
@@ -135,7 +137,8 @@ Status Staging::remove(const fs::path& dir, const std::string& name) {
 
 Status Staging::put(std::size_t i, std::string_view bytes) {
   if (i >= chunks_.size() || !wanted_.get(i)) {
-    return make_error(Code::kInvalid, "HashMismatch", "chunk " + std::to_string(i) + " is not wanted");
+    return make_error(Code::kInvalid, "HashMismatch",
+                      "chunk " + std::to_string(i) + " is not wanted");
   }
   if (bytes.size() != chunks_[i].length || sha256(bytes) != chunks_[i].hash) {
     return make_error(Code::kInvalid, "HashMismatch",
@@ -160,12 +163,14 @@ Status Staging::sync() {
 Result<std::string> Staging::read(const Digest& hash) const {
   const auto it = by_hash_.find(hash);
   if (it == by_hash_.end() || !have_.get(it->second)) {
-    return make_error(Code::kNotFound, "NotFound", "chunk " + hash.short_hex() + " is not in staging");
+    return make_error(Code::kNotFound, "NotFound",
+                      "chunk " + hash.short_hex() + " is not in staging");
   }
   const artifacts::Chunk& chunk = chunks_[it->second];
   TRY_ASSIGN(std::string bytes, pread_exact(data_.get(), chunk.length, offsets_[it->second]));
   if (sha256(bytes) != chunk.hash) {
-    return make_error(Code::kIo, "HashMismatch", "chunk " + hash.short_hex() + " rotted in staging");
+    return make_error(Code::kIo, "HashMismatch",
+                      "chunk " + hash.short_hex() + " rotted in staging");
   }
   return bytes;
 }

@@ -116,7 +116,8 @@ std::uint64_t Store::missing_file_bytes(const BundleIndex& index) const {
   return bytes;
 }
 
-Status Store::add_file(const BundleFile& file, std::size_t number, const artifacts::ChunkList& chunks,
+Status Store::add_file(const BundleFile& file, std::size_t number,
+                       const artifacts::ChunkList& chunks,
                        const std::vector<artifacts::ChunkPlace>& places,
                        const ReadChunk& read_chunk) {
   const std::string folder = "files/" + file.sha256.hex().substr(0, 2);
@@ -141,7 +142,8 @@ Status Store::add_file(const BundleFile& file, std::size_t number, const artifac
     if (size != file.size || hash.finish() != file.sha256) {
       return mismatch(file.path, "does not match the hash in the index");
     }
-    if (::fchmod(fd.get(), stored_mode(file.mode)) != 0) return errno_error(errno, "protecting " + file.path);
+    if (::fchmod(fd.get(), stored_mode(file.mode)) != 0)
+      return errno_error(errno, "protecting " + file.path);
     return fsync_fd(fd.get(), file.path);
   }();
   if (!written.ok()) {
@@ -166,15 +168,17 @@ Status Store::build_tree(const Digest& digest, const BundleIndex& index) {
     TRY_ASSIGN(const Fd to, open_dir_at(tree.get(), folder, 0755));
     const std::string source = file_path(file);
     if (::linkat(root_fd_.get(), source.c_str(), to.get(), name.c_str(), 0) == 0) continue;
-    if (errno != EMLINK && errno != EPERM && errno != EXDEV && errno != EOPNOTSUPP && errno != EACCES) {
+    if (errno != EMLINK && errno != EPERM && errno != EXDEV && errno != EOPNOTSUPP &&
+        errno != EACCES) {
       return errno_error(errno, "linking " + file.path);
     }
     TRY_ASSIGN(const Fd from, open_file_at(root_fd_.get(), source, O_RDONLY));
-    const Fd copy(::openat(to.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                           0600));
+    const Fd copy(::openat(to.get(), name.c_str(),
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!copy.valid()) return errno_error(errno, "copying " + file.path);
     TRY(copy_file(from.get(), copy.get()));
-    if (::fchmod(copy.get(), stored_mode(file.mode)) != 0) return errno_error(errno, "protecting " + file.path);
+    if (::fchmod(copy.get(), stored_mode(file.mode)) != 0)
+      return errno_error(errno, "protecting " + file.path);
   }
   for (const artifacts::BundleLink& link : index.links) {
     const auto [folder, name] = split(link.path);
@@ -210,7 +214,8 @@ Status Store::drop_bad_files(const BundleIndex& index) {
   return ok_status();
 }
 
-Status Store::build(const Digest& digest, const BundleIndex& index, const artifacts::ChunkList& chunks,
+Status Store::build(const Digest& digest, const BundleIndex& index,
+                    const artifacts::ChunkList& chunks,
                     const std::vector<artifacts::ChunkPlace>& places, const ReadChunk& read_chunk) {
   const std::lock_guard lock(mutex_);
   struct stat st {};
@@ -243,7 +248,8 @@ Status Store::verify(const Digest& digest, const BundleIndex& index) const {
     TRY_ASSIGN(const Fd fd, open_file_at(tree.get(), file.path, O_RDONLY));
     struct stat st {};
     if (::fstat(fd.get(), &st) != 0) return errno_error(errno, "examining " + file.path);
-    if ((st.st_mode & 07777u) != stored_mode(file.mode)) return mismatch(file.path, "has another mode");
+    if ((st.st_mode & 07777u) != stored_mode(file.mode))
+      return mismatch(file.path, "has another mode");
     TRY_ASSIGN(const HashedFile hashed, hash_fd(fd.get()));
     if (hashed.size != file.size || hashed.digest != file.sha256) {
       return mismatch(file.path, "does not match the hash in the index");
@@ -279,7 +285,8 @@ Status Store::set_current(const std::string& slot, const Digest& digest) {
   const std::string target = "../../releases/" + digest.hex();
   std::string now(target.size() + 1, '\0');
   const ssize_t n = ::readlinkat(dir.get(), "current", now.data(), now.size());
-  if (n > 0 && std::string_view(now).substr(0, static_cast<std::size_t>(n)) == target) return ok_status();
+  if (n > 0 && std::string_view(now).substr(0, static_cast<std::size_t>(n)) == target)
+    return ok_status();
   ::unlinkat(dir.get(), ".current", 0);
   if (::symlinkat(target.c_str(), dir.get(), ".current") != 0) {
     return errno_error(errno, "linking the current release");

@@ -78,7 +78,8 @@ class Store {
 
   fs::path root_;
   Fd root_fd_;
-  mutable std::mutex mutex_;  // leases; held during collect() and build(), which must not interleave
+  mutable std::mutex
+      mutex_;  // leases; held during collect() and build(), which must not interleave
   std::map<std::string, std::vector<Lease>> leases_;
 };
 

@@ -30,8 +30,8 @@ struct LaunchSpec {
   fs::path run_dir;               // private folder of the slot, TANGO_RUN_DIR
   std::vector<std::string> argv;  // of the index, configuration's arguments appended
   std::map<std::string, std::string> env;
-  bool http = false;              // append --listen
-  std::uint16_t port = 0;         // 0: any free
+  bool http = false;       // append --listen
+  std::uint16_t port = 0;  // 0: any free
   std::string ready_path;
 };
 

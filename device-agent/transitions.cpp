@@ -78,8 +78,9 @@ constexpr StateRule kRules[] = {
 
 std::string_view to_string(SlotEvent event) {
   constexpr std::array<std::string_view, kSlotEvents> kNames = {
-      "Plan",           "Complete",          "Abandon",  "Activate", "Pass",    "Fail",     "PreviousRuns",
-      "NothingBefore", "PreviousUnusable", "Rollback", "Remove",   "Removed", "Deadline", "StartUp"};
+      "Plan",   "Complete",     "Abandon",       "Activate",         "Pass",
+      "Fail",   "PreviousRuns", "NothingBefore", "PreviousUnusable", "Rollback",
+      "Remove", "Removed",      "Deadline",      "StartUp"};
   return kNames[static_cast<std::size_t>(event)];
 }
 
@@ -104,8 +105,10 @@ std::string transition_name(SlotState from, SlotEvent event) {
 std::string states_markdown() {
   std::string out =
       "# States of a slot\n\n"
-      "Generated from the table in `device-agent/transitions.cpp`; a test compares. Every change of\n"
-      "state is one journal record, durable before its effect begins. `Settled` is `Committed` when\n"
+      "Generated from the table in `device-agent/transitions.cpp`; a test compares. Every change "
+      "of\n"
+      "state is one journal record, durable before its effect begins. `Settled` is `Committed` "
+      "when\n"
       "the slot has a current release, else `Idle`.\n\n"
       "| state | deadline | start-up in this state |\n|---|---|---|\n";
   for (const StateRule& rule : kRules) {
@@ -115,7 +118,8 @@ std::string states_markdown() {
   }
   out += "\n| state | event | next | effect |\n|---|---|---|---|\n";
   for (const Transition& row : kTable) {
-    out += "| " + std::string(to_string(row.from)) + " | " + std::string(to_string(row.event)) + " | " +
+    out += "| " + std::string(to_string(row.from)) + " | " + std::string(to_string(row.event)) +
+           " | " +
            (row.next == Next::kSettled ? std::string("Settled") : std::string(to_string(row.to))) +
            " | " + std::string(row.effect) + " |\n";
   }

@@ -32,7 +32,8 @@ enum class SlotEvent : std::uint8_t {
 inline constexpr int kSlotEvents = 14;
 std::string_view to_string(SlotEvent event);
 
-// Where a row leads: a fixed state, or Committed/Idle depending on whether a current release exists.
+// Where a row leads: a fixed state, or Committed/Idle depending on whether a current release
+// exists.
 enum class Next : std::uint8_t { kFixed, kSettled };
 
 struct Transition {
