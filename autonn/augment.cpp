@@ -55,7 +55,8 @@ void augment(vision::Image& image, const AugmentConfig& config, int fill, Counte
     const int half = config.cutout / 2;
     const int x0 = std::max(0, cx - half);
     const int x1 = std::min(image.width, cx - half + config.cutout);
-    for (int y = std::max(0, cy - half); y < std::min(image.height, cy - half + config.cutout); ++y) {
+    for (int y = std::max(0, cy - half); y < std::min(image.height, cy - half + config.cutout);
+         ++y) {
       if (x1 > x0) {
         std::memset(image.pixels.data() + image.index(x0, y), fill,
                     static_cast<std::size_t>(x1 - x0) * static_cast<std::size_t>(image.channels));

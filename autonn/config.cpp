@@ -38,10 +38,12 @@ class Reader {
     }
     return x;
   }
-  std::int64_t integer(const char* key, std::int64_t low, std::int64_t high, std::int64_t fallback) {
+  std::int64_t integer(const char* key, std::int64_t low, std::int64_t high,
+                       std::int64_t fallback) {
     return optional_integer(key, low, high).value_or(fallback);
   }
-  std::optional<std::int64_t> optional_integer(const char* key, std::int64_t low, std::int64_t high) {
+  std::optional<std::int64_t> optional_integer(const char* key, std::int64_t low,
+                                               std::int64_t high) {
     const auto x = optional_number(key, static_cast<double>(low), static_cast<double>(high));
     if (!x) return std::nullopt;
     if (*x != std::floor(*x)) {
@@ -138,18 +140,24 @@ constexpr std::int64_t kMaxThreads = 1024;
 
 std::string_view to_string(Optimizer optimizer) {
   switch (optimizer) {
-    case Optimizer::kAdam: return "adam";
-    case Optimizer::kAdamW: return "adamw";
-    case Optimizer::kSgd: break;
+    case Optimizer::kAdam:
+      return "adam";
+    case Optimizer::kAdamW:
+      return "adamw";
+    case Optimizer::kSgd:
+      break;
   }
   return "sgd";
 }
 
 std::string_view to_string(Schedule schedule) {
   switch (schedule) {
-    case Schedule::kCosine: return "cosine";
-    case Schedule::kConstant: return "constant";
-    case Schedule::kOneCycle: break;
+    case Schedule::kCosine:
+      return "cosine";
+    case Schedule::kConstant:
+      return "constant";
+    case Schedule::kOneCycle:
+      break;
   }
   return "onecycle";
 }
@@ -161,8 +169,8 @@ Result<TrainingConfig> parse_training(const Json& config, bool distill) {
   c.epochs = r.optional_integer("epochs", 1, 100'000);
   c.batch_size = r.optional_integer("batchSize", 2, 65'536);
   c.image_size = r.optional_integer("imageSize", 8, 4096);
-  c.optimizer = r.choice("optimizer", {Optimizer::kSgd, Optimizer::kAdam, Optimizer::kAdamW},
-                         c.optimizer);
+  c.optimizer =
+      r.choice("optimizer", {Optimizer::kSgd, Optimizer::kAdam, Optimizer::kAdamW}, c.optimizer);
   c.learning_rate = r.optional_number("learningRate", 1e-9, 100);
   c.momentum = r.number("momentum", 0, 0.9999, c.momentum);
   c.weight_decay = r.number("weightDecay", 0, 1, c.weight_decay);
@@ -182,7 +190,8 @@ Result<TrainingConfig> parse_training(const Json& config, bool distill) {
   c.threads = r.optional_integer("threads", 1, kMaxThreads);
   c.metric = r.text("metric", c.metric);
   if (c.metric != "top1" && c.metric != "loss") {
-    r.fail("metric", "Unsupported", "must be top1 or loss in this version, not \"" + c.metric + "\"");
+    r.fail("metric", "Unsupported",
+           "must be top1 or loss in this version, not \"" + c.metric + "\"");
   }
   c.checkpoint_steps = r.integer("checkpointSteps", 0, kMaxSamples, 0);
   c.limit_train = r.integer("limitTrain", 0, kMaxSamples, 0);

@@ -19,14 +19,14 @@ std::string_view to_string(Schedule schedule);
 
 // Where the images are and how they are dealt to splits.
 struct DataConfig {
-  std::string path;                // below TANGO_DATA_DIR; empty: the folder itself
-  Json options = Json::object();   // {format, splits, classes} for data::parse_options
+  std::string path;               // below TANGO_DATA_DIR; empty: the folder itself
+  Json options = Json::object();  // {format, splits, classes} for data::parse_options
 };
 
 struct AugmentConfig {
-  int crop = 2;         // random shift in pixels, each side; borders are black
-  double flip = 0.5;    // probability of a left-right mirror
-  int cutout = 0;       // side of one erased square in pixels; 0: none
+  int crop = 2;       // random shift in pixels, each side; borders are black
+  double flip = 0.5;  // probability of a left-right mirror
+  int cutout = 0;     // side of one erased square in pixels; 0: none
 };
 
 // Unset optionals are Auto: resolved once from the data and kept in the checkpoint.
@@ -38,24 +38,23 @@ struct TrainingConfig {
   Optimizer optimizer = Optimizer::kSgd;
   std::optional<double> learning_rate;  // the peak
   double momentum = 0.9;                // SGD: Nesterov
-  double weight_decay = 5e-4;           // of conv and linear weights; never of biases and batch norms
+  double weight_decay = 5e-4;  // of conv and linear weights; never of biases and batch norms
   double label_smoothing = 0.05;
-  double ema = 0.995;                   // 0: none
+  double ema = 0.995;  // 0: none
   Schedule schedule = Schedule::kOneCycle;
-  double warmup_epochs = 0;             // cosine and constant; one-cycle warms up by itself
+  double warmup_epochs = 0;  // cosine and constant; one-cycle warms up by itself
   AugmentConfig augmentation;
-  std::int64_t early_stopping = 0;      // epochs without a better metric; 0: off
+  std::int64_t early_stopping = 0;  // epochs without a better metric; 0: off
   std::uint64_t seed = 0;
   std::optional<std::int64_t> threads;
-  std::string metric = "top1";          // top1 | loss, on the val split
-  std::int64_t checkpoint_steps = 0;    // besides every epoch; 0: none
-  std::int64_t limit_train = 0;         // quick checks: use only so many images; 0: all
+  std::string metric = "top1";        // top1 | loss, on the val split
+  std::int64_t checkpoint_steps = 0;  // besides every epoch; 0: none
+  std::int64_t limit_train = 0;       // quick checks: use only so many images; 0: all
   std::int64_t limit_val = 0;
   DataConfig data;
   // Distill only.
   double temperature = 4;
-  double distill_weight = 0.7;          // of the teacher's part of the loss
-
+  double distill_weight = 0.7;  // of the teacher's part of the loss
 };
 
 struct EvaluateConfig {

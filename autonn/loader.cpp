@@ -17,7 +17,8 @@ std::size_t stride_for(std::size_t samples, std::size_t limit) {
 int mean_gray(const vision::InputSpec& input) {
   double sum = 0;
   for (const double m : input.mean) sum += m;
-  return static_cast<int>(std::lround(255 * sum / static_cast<double>(std::max<std::size_t>(1, input.mean.size()))));
+  return static_cast<int>(
+      std::lround(255 * sum / static_cast<double>(std::max<std::size_t>(1, input.mean.size()))));
 }
 
 }  // namespace
@@ -57,8 +58,8 @@ std::pair<std::size_t, std::size_t> batch_range(std::size_t samples, std::int64_
 Loader::Loader(const SampleSource& source, const LoaderOptions& options)
     : source_(source), options_(options) {
   if (options_.training) order_ = epoch_order(options_.seed, options_.epoch, source_.size());
-  total_ = batch_count(source_.size(), options_.batch_size);
-  claim_ = deliver_ = options_.first_batch;
+  total_ = batch_count(source_.size() - std::min(options_.first_sample, source_.size()),
+                       options_.batch_size);
   for (int i = 0; i < std::max(1, options_.threads); ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -74,9 +75,8 @@ Loader::~Loader() {
 void Loader::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [&] {
-      return stop_ || claim_ >= total_ || claim_ < deliver_ + options_.ahead;
-    });
+    changed_.wait(lock,
+                  [&] { return stop_ || claim_ >= total_ || claim_ < deliver_ + options_.ahead; });
     if (stop_ || claim_ >= total_) return;
     const std::int64_t index = claim_++;
     Batch reuse;
@@ -93,7 +93,10 @@ void Loader::work() {
 }
 
 Result<Batch> Loader::make(std::int64_t index, Batch reuse) const {
-  const auto [begin, end] = batch_range(source_.size(), options_.batch_size, index);
+  auto [begin, end] =
+      batch_range(source_.size() - options_.first_sample, options_.batch_size, index);
+  begin += options_.first_sample;
+  end += options_.first_sample;
   const std::size_t pixels = source_.pixels();
   const int fill = mean_gray(source_.input());
   Batch batch = std::move(reuse);

@@ -49,19 +49,19 @@ class SampleSource {
 struct LoaderOptions {
   std::int64_t batch_size = 128;
   int threads = 1;
-  int ahead = 4;                   // batches in flight
-  bool training = false;           // shuffled and augmented
+  int ahead = 4;          // batches in flight
+  bool training = false;  // shuffled and augmented
   AugmentConfig augmentation;
   std::uint64_t seed = 0;
   std::int64_t epoch = 0;
-  std::int64_t first_batch = 0;    // resume inside an epoch
+  std::size_t first_sample = 0;  // of the epoch's order: resume inside an epoch
 };
 
 // Number of batches of one pass. A last batch of a single sample joins the one before it, because
 // batch statistics need two.
 std::int64_t batch_count(std::size_t samples, std::int64_t batch_size);
 std::pair<std::size_t, std::size_t> batch_range(std::size_t samples, std::int64_t batch_size,
-                                                std::int64_t batch);
+                                                std::int64_t batch);  // [begin, end)
 
 class Loader {
  public:
