@@ -101,7 +101,8 @@ class Loop {
                                {"message", "the val split is empty: the last epoch is kept"}});
     }
     set_compute_threads(static_cast<int>(job_.resolved.threads));
-    TRY_ASSIGN(const graph::TensorStore initial, initial_weights(job_.graph, job_.config.seed));
+    TRY_ASSIGN(graph::TensorStore initial, initial_weights(job_.graph, job_.config.seed));
+    if (job_.initial) initial = *job_.initial;
     for (const NetworkSlot& slot : job_.method->networks()) {
       const graph::Graph* graph = &job_.graph;
       const graph::TensorStore* weights = &initial;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "autonn/config.h"
@@ -25,6 +26,7 @@ struct TrainJob {
   std::shared_ptr<const data::Dataset> dataset;
   vision::NetworkSpec network;  // input and classes
   std::unique_ptr<TrainingMethod> method;
+  std::optional<graph::TensorStore> initial;     // weights to start from; none: by config.seed
   std::map<std::string, graph::Network> frozen;  // networks of role kFrozen by slot name
   std::filesystem::path state_file;              // last state; read when it is there
   std::function<void()> state_saved;             // after each epoch's state was written
