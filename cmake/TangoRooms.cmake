@@ -13,7 +13,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2")  # asserts stay on
 
 find_program(TANGO_CCACHE ccache)
 if(TANGO_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${TANGO_CCACHE})
+  # Paths relative to the source folder: a second clone, and the demo's build, hit the same cache.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${TANGO_CCACHE})
 endif()
 find_program(TANGO_MOLD mold)
 if(TANGO_MOLD)

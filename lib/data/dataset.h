@@ -30,8 +30,9 @@ inline constexpr std::array<Split, 3> kSplits{Split::kTrain, Split::kVal, Split:
 std::string_view to_string(Split split);  // "train", "val", "test"
 Result<Split> parse_split(std::string_view text);
 
-// How images are dealt to splits. Without fractions the data's own folders or files count; whatever
-// they lack is taken from train by content hash (val: `val_fraction`).
+// How images are dealt to splits. The data's own folders or files count; a missing val is the share
+// `val` of train by content hash, a missing test stays empty (a warning). Data without any
+// division, or `by_fraction`, is pooled and dealt by `val` and `test`; train is the rest.
 struct SplitRule {
   bool by_fraction = false;  // true: pool everything and deal by the three fractions
   double train = 0.8;
@@ -55,8 +56,9 @@ struct OpenOptions {
   Format format = Format::kAuto;
   SplitRule splits;
   std::vector<std::string>
-      classes;      // Idx: names by label; ImageFolder: order. Empty: from the data
-  int threads = 1;  // for hashing and decoding while opening
+      classes;                // Idx: names by label; ImageFolder: order. Empty: from the data
+  int threads = 1;            // for hashing and decoding while opening
+  bool require_train = true;  // false: an evaluation set, test images alone are enough
   Limits limits;
 };
 // From a stage's or Dataset's configuration {format, splits, classes}: splits is absent, "Auto",

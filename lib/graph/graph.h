@@ -28,7 +28,7 @@ using Pair = std::array<std::int64_t, 2>;  // height, width
 // Attributes, one struct per operator shape. Missing extents of the input are symbolic.
 struct InputAttrs {
   std::int64_t channels = 3;
-  std::optional<std::int64_t> n, h, w;
+  std::optional<std::int64_t> n = {}, h = {}, w = {};
   bool operator==(const InputAttrs&) const = default;
 };
 struct ConvAttrs {  // cross-correlation, symmetric zero padding
@@ -119,8 +119,8 @@ struct Node {
   int version = 1;
   Section section = Section::kNone;
   When when = When::kBoth;
-  std::vector<std::string> inputs;  // paths of earlier nodes
-  Attrs attrs;
+  std::vector<std::string> inputs = {};  // paths of earlier nodes
+  Attrs attrs = {};
   bool operator==(const Node&) const = default;
 
   template <typename T>

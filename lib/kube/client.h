@@ -11,6 +11,7 @@
 
 #include "lib/base/http.h"
 #include "lib/base/json.h"
+#include "lib/base/metrics.h"
 #include "lib/base/result.h"
 #include "lib/kube-types/meta.h"
 #include "lib/kube/config.h"
@@ -18,28 +19,28 @@
 namespace tango::kube {
 
 struct ListOptions {
-  std::string ns;  // "" = all namespaces
-  std::string label_selector;
-  std::string field_selector;
-  std::string resource_version;
-  std::string resource_version_match;
+  std::string ns = {};  // "" = all namespaces
+  std::string label_selector = {};
+  std::string field_selector = {};
+  std::string resource_version = {};
+  std::string resource_version_match = {};
   std::int64_t limit = 500;  // pages are fetched until the end
 };
 struct ListResult {
-  std::vector<Json> items;
-  std::string resource_version;
+  std::vector<Json> items = {};
+  std::string resource_version = {};
 };
 enum class PatchType { kMerge, kJson, kStrategic, kApply };
 struct WriteOptions {
   std::string field_manager = "tango";
   bool force = true;  // apply only
   bool dry_run = false;
-  bool strict = true;       // fieldValidation=Strict
-  std::string subresource;  // "status"
+  bool strict = true;            // fieldValidation=Strict
+  std::string subresource = {};  // "status"
 };
 struct DeleteOptions {
-  std::string uid;
-  std::string resource_version;
+  std::string uid = {};
+  std::string resource_version = {};
   std::string propagation = "Background";
 };
 
@@ -66,7 +67,8 @@ class KubeClient {
                              const WriteOptions& options = {}) = 0;
   virtual Status remove(const KindInfo& kind, std::string_view ns, std::string_view name,
                         const DeleteOptions& options = {}) = 0;
-  // Any path ("/version", ".../pods/x/log"); with retries for GET as for typed calls.
+  // Any path ("/version", ".../pods/x/log"); with retries for GET as for typed calls. Any status is
+  // a success of this call; error_from_response() in request.h turns a failure into an Error.
   virtual Result<HttpResponse> raw(std::string_view method, std::string_view path,
                                    std::string_view body = {},
                                    std::string_view accept = "application/json") = 0;
@@ -75,7 +77,19 @@ class KubeClient {
   virtual void cancel(std::uint64_t id) = 0;
 
   virtual const ClientConfig& config() const = 0;
+  // The same server, credentials and connections with another limit per try (leader election).
+  virtual std::unique_ptr<KubeClient> with_timeout(Nanos timeout) = 0;
 };
+
+// What a client needs from its surroundings; nullptr: the process-wide one.
+struct ClientSurroundings {
+  Clock* clock = nullptr;
+  MetricsRegistry* metrics = nullptr;
+};
+// Over a transport of the caller's choice (tests, shared connections).
+std::unique_ptr<KubeClient> make_client(const ClientConfig& config,
+                                        std::shared_ptr<HttpClient> http,
+                                        ClientSurroundings surroundings = {});
 
 // Resource path of a kind: "/apis/ml-tango.io/v1alpha1/namespaces/ns/devices/name".
 std::string resource_path(const KindInfo& kind, std::string_view ns, std::string_view name = {},

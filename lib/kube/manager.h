@@ -14,6 +14,7 @@
 #include "lib/base/http.h"
 #include "lib/base/metrics.h"
 #include "lib/base/result.h"
+#include "lib/kube-types/codec.h"
 #include "lib/kube-types/meta.h"
 #include "lib/kube-types/outcome.h"
 #include "lib/kube/client.h"
@@ -35,13 +36,6 @@ class Executor {
   virtual void start(const Work& work, Callbacks callbacks) = 0;
   virtual void cancel(std::string_view key) = 0;
 };
-
-// How to turn cached JSON into a typed object of kind T: specialised by crdgen's output and by
-// lib/kube-types/core.h. T has `static constexpr KindInfo kKind` and `ObjectMeta metadata`.
-//   template <> struct Codec<Pod> { static Result<Pod> parse(std::string_view json); static Json
-//   encode(const Pod&); };
-template <typename T>
-struct Codec;
 
 struct ErasedKind {
   KindInfo info;

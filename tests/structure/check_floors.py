@@ -33,6 +33,8 @@ def check(root):
     problems = []
     count = 0
     torch_units = []
+    heavy_headers = {}  # header -> the heavy library it brings in
+    users = {}          # header -> rooms that include it
     for path in sorted(sources(root)):
         room = room_of(path, rooms)
         if room is None:
@@ -47,13 +49,19 @@ def check(root):
                     problems.append(f"{path}: includes {target}, but {room} may not use {other}")
                 if not other and not os.path.exists(os.path.join(root, os.path.dirname(path), target)) and "generated" not in target:
                     problems.append(f'{path}: "{target}" is in no room (use <> for libraries)')
-            elif target.startswith(HEAVY) and path.endswith(".h") and not os.path.basename(path).endswith("_internal.h"):
-                problems.append(f"{path}: {target} is heavy and belongs in a .cpp file")
+            elif target.startswith(HEAVY) and path.endswith(".h"):
+                heavy_headers[path] = target
+            if kind == '"' and target.endswith(".h"):
+                users.setdefault(target, set()).add(room)
             if target.startswith(("torch/", "ATen/")) and path.endswith(".cpp"):
                 torch_units.append(path)
             for forbidden in NO_LIBRARIES.get(room, ()):
                 if kind == "<" and target.startswith(forbidden):
                     problems.append(f"{path}: {room} may not include <{target}>")
+    # A room may share a library's types between its own .cpp files; nobody else may be made to pay for them.
+    for header, library in heavy_headers.items():
+        for room in sorted(users.get(header, set()) - {room_of(header, rooms)}):
+            problems.append(f"{header}: brings <{library}> into {room}; keep heavy headers behind the room's wall")
     if len(set(torch_units)) > 25:
         problems.append(f"{len(set(torch_units))} translation units include torch; the limit is 25")
     return problems, count

@@ -1,0 +1,13 @@
+# Writes OUT: the FILES as raw string literals in tango::graph::kZooFiles.
+set(text "// Generated from lib/graph/zoo; do not edit.\n#include <cstddef>\n#include <string_view>\n")
+string(APPEND text "namespace tango::graph {\nstruct ZooFile {\n  std::string_view name;\n  std::string_view text;\n};\n")
+string(APPEND text "extern const ZooFile kZooFiles[] = {\n")
+set(count 0)
+foreach(file IN LISTS FILES)
+  file(READ ${file} content)
+  get_filename_component(name ${file} NAME)
+  string(APPEND text "{\"${name}\", R\"zoo(${content})zoo\"},\n")
+  math(EXPR count "${count} + 1")
+endforeach()
+string(APPEND text "};\nextern const std::size_t kZooFileCount = ${count};\n}  // namespace tango::graph\n")
+file(WRITE ${OUT} "${text}")
