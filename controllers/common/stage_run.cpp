@@ -231,7 +231,9 @@ class StageRun {
     kube::Work work{"runs", "failure/" + request_.owner->ns + "/" + pod->metadata.name,
                     Json{{"op", "failure"}, {"namespace", request_.owner->ns}, {"pod", pod->metadata.name}},
                     kLookupDeadline};
-    const WorkView said = pursue(out_, world_, std::move(work), now_, 3);
+    PursueOptions few;
+    few.max_retries = 3;
+    const WorkView said = pursue(out_, world_, std::move(work), now_, few);
     if (said.phase == WorkView::Phase::kRunning || said.phase == WorkView::Phase::kRetrying) {
       say(State::kRunning, "JobFailed", "the Job failed; reading why");
       return std::move(view_);

@@ -23,14 +23,15 @@ void requeue(kube::Outcome& out, Nanos after) {
   if (!out.requeue_after || after < *out.requeue_after) out.requeue_after = after;
 }
 
-WorkView pursue(kube::Outcome& out, const kube::Observed& world, kube::Work work, TimePoint now, int max_retries) {
+WorkView pursue(kube::Outcome& out, const kube::Observed& world, kube::Work work, TimePoint now,
+                const PursueOptions& options) {
   const std::string base = work.key;
-  Nanos delay = kRetryInitial;
+  Nanos delay = options.initial;
   WorkView view;
   for (int attempt = 0;; ++attempt) {
     if (attempt > 0) {
       work.key = base + "#" + std::to_string(attempt);
-      delay = std::min(delay * 2, kRetryCap);
+      delay = std::min(delay * 2, options.cap);
     }
     const kube::WorkState* state = world.work(work.key);
     view.attempt = attempt;
@@ -47,7 +48,7 @@ WorkView pursue(kube::Outcome& out, const kube::Observed& world, kube::Work work
       return view;
     }
     view.error = state->error;
-    if (!retryable(state->error) || attempt >= max_retries) {
+    if (!options.may_retry(state->error) || attempt >= options.max_retries) {
       view.phase = WorkView::Phase::kFailed;
       return view;
     }

@@ -25,9 +25,16 @@ struct WorkView {
 // Errors of these codes pass by themselves.
 bool retryable(const Error& error);
 
+struct PursueOptions {
+  Nanos initial = kRetryInitial;
+  Nanos cap = kRetryCap;
+  int max_retries = kWorkRetries;
+  bool (*may_retry)(const Error&) = retryable;
+};
+
 // Adds what must be asked for now to `out` (work, requeueAfter).
 WorkView pursue(kube::Outcome& out, const kube::Observed& world, kube::Work work, TimePoint now,
-                int max_retries = kWorkRetries);
+                const PursueOptions& options = {});
 
 void requeue(kube::Outcome& out, Nanos after);  // the shortest one wins
 
