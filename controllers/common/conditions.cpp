@@ -10,7 +10,8 @@ std::string clip(std::string text, std::size_t max) {
   return text + "...";
 }
 
-void Conditions::set(std::string_view type, std::string_view status, std::string_view reason, std::string message) {
+void Conditions::set(std::string_view type, std::string_view status, std::string_view reason,
+                     std::string message) {
   kube::Condition c;
   c.type = type;
   c.status = status;
@@ -22,6 +23,15 @@ void Conditions::set(std::string_view type, std::string_view status, std::string
 
 void Conditions::drop(std::string_view type) {
   std::erase_if(list_, [&](const kube::Condition& c) { return c.type == type; });
+}
+
+Json owner_reference(const kube::KindInfo& kind, const kube::ObjectMeta& meta) {
+  return Json{{"apiVersion", kind.api_version()},
+              {"kind", std::string(kind.kind)},
+              {"name", meta.name},
+              {"uid", meta.uid},
+              {"controller", true},
+              {"blockOwnerDeletion", true}};
 }
 
 TimePoint whole_seconds(TimePoint t) { return std::chrono::floor<Seconds>(t); }

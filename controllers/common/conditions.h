@@ -20,7 +20,8 @@ class Conditions {
  public:
   Conditions(std::vector<kube::Condition>& list, std::int64_t generation, TimePoint now)
       : list_(list), generation_(generation), now_(now) {}
-  void set(std::string_view type, std::string_view status, std::string_view reason, std::string message = {});
+  void set(std::string_view type, std::string_view status, std::string_view reason,
+           std::string message = {});
   void yes(std::string_view type, std::string_view reason, std::string message = {}) {
     set(type, "True", reason, std::move(message));
   }
@@ -37,6 +38,9 @@ class Conditions {
   std::int64_t generation_;
   TimePoint now_;
 };
+
+// metadata.ownerReferences entry that makes `meta` the controlling owner.
+Json owner_reference(const kube::KindInfo& kind, const kube::ObjectMeta& meta);
 
 // Status times have whole seconds on the wire; comparing needs the same.
 TimePoint whole_seconds(TimePoint t);

@@ -1,5 +1,7 @@
 #include "controllers/common/stage_job.h"
 
+#include "controllers/common/conditions.h"
+
 namespace tango::controllers {
 namespace {
 
@@ -12,11 +14,12 @@ Json metadata(const StageRequest& request, const StageAttempt& attempt) {
               {std::string(kStageLabel), request.stage},
               {std::string(kInputHashLabel), attempt.input_hash.substr(0, 63)}};
   if (!request.project.empty()) labels[std::string(kProjectLabel)] = request.project;
-  return Json{{"name", attempt.job},
-              {"namespace", request.owner->ns},
-              {"labels", std::move(labels)},
-              {"annotations", {{std::string(kRunAnnotation), run_id(request.owner->ns, attempt.base)}}},
-              {"ownerReferences", Json::array({kube::encode(kube::owner_of(request.owner_kind, *request.owner))})}};
+  return Json{
+      {"name", attempt.job},
+      {"namespace", request.owner->ns},
+      {"labels", std::move(labels)},
+      {"annotations", {{std::string(kRunAnnotation), run_id(request.owner->ns, attempt.base)}}},
+      {"ownerReferences", Json::array({owner_reference(request.owner_kind, *request.owner)})}};
 }
 
 Json env(std::string_view name, std::string value) {
@@ -29,7 +32,8 @@ void copy_member(const Json& from, const char* key, Json& to) {
 
 }  // namespace
 
-Json stage_config_map(const StageRequest& request, const StageAttempt& attempt, const Settings& settings) {
+Json stage_config_map(const StageRequest& request, const StageAttempt& attempt,
+                      const Settings& settings) {
   run::StageSpec spec;
   spec.stage = request.stage;
   spec.type = request.type;
@@ -51,15 +55,15 @@ Json stage_job(const StageRequest& request, const StageAttempt& attempt, const S
   Json container{
       {"name", "stage"},
       {"image", request.image},
-      {"env", Json::array({env("TANGO_RUN_DIR", std::string(kRunDir)), env("TANGO_WORK_DIR", std::string(kWorkDir)),
+      {"env", Json::array({env("TANGO_RUN_DIR", std::string(kRunDir)),
+                           env("TANGO_WORK_DIR", std::string(kWorkDir)),
                            env("TANGO_INPUT_HASH", attempt.input_hash)})},
-      {"volumeMounts",
-       Json::array({Json{{"name", "run"}, {"mountPath", kRunDir}},
-                    Json{{"name", "stage"},
-                         {"mountPath", std::string(kRunDir) + "/stage.json"},
-                         {"subPath", "stage.json"},
-                         {"readOnly", true}},
-                    Json{{"name", "work"}, {"mountPath", kWorkDir}}})},
+      {"volumeMounts", Json::array({Json{{"name", "run"}, {"mountPath", kRunDir}},
+                                    Json{{"name", "stage"},
+                                         {"mountPath", std::string(kRunDir) + "/stage.json"},
+                                         {"subPath", "stage.json"},
+                                         {"readOnly", true}},
+                                    Json{{"name", "work"}, {"mountPath", kWorkDir}}})},
       {"securityContext",
        {{"allowPrivilegeEscalation", false}, {"capabilities", {{"drop", Json::array({"ALL"})}}}}}};
   Json volumes = Json::array({Json{{"name", "run"}, {"emptyDir", Json::object()}},
@@ -80,7 +84,8 @@ Json stage_job(const StageRequest& request, const StageAttempt& attempt, const S
            {"terminationGracePeriodSeconds", 120},
            {"containers", Json::array({std::move(container)})},
            {"volumes", std::move(volumes)}};
-  for (const char* key : {"nodeSelector", "tolerations", "affinity", "priorityClassName", "serviceAccountName"}) {
+  for (const char* key :
+       {"nodeSelector", "tolerations", "affinity", "priorityClassName", "serviceAccountName"}) {
     copy_member(request.pod_template, key, pod);
   }
   Json meta = metadata(request, attempt);
@@ -93,7 +98,8 @@ Json stage_job(const StageRequest& request, const StageAttempt& attempt, const S
                {{"backoffLimit", 0},
                 {"activeDeadlineSeconds", request.active_deadline_seconds},
                 {"template",
-                 {{"metadata", {{"labels", pod_labels}, {"annotations", pod_annotations}}}, {"spec", std::move(pod)}}}}}};
+                 {{"metadata", {{"labels", pod_labels}, {"annotations", pod_annotations}}},
+                  {"spec", std::move(pod)}}}}}};
 }
 
 }  // namespace tango::controllers

@@ -12,10 +12,11 @@ struct StageAttempt {
   std::string job;
   std::string input_hash;
   int number = 1;
-  Json config;       // as resolved for this attempt
+  Json config;  // as resolved for this attempt
 };
 
-Json stage_config_map(const StageRequest& request, const StageAttempt& attempt, const Settings& settings);
+Json stage_config_map(const StageRequest& request, const StageAttempt& attempt,
+                      const Settings& settings);
 Json stage_job(const StageRequest& request, const StageAttempt& attempt, const Settings& settings);
 
 }  // namespace tango::controllers

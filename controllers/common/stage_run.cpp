@@ -17,14 +17,15 @@ const kube::ContainerStatus* container_of(const kube::Pod& pod) {
 
 class StageRun {
  public:
-  StageRun(const StageRequest& request, const StageMemory& memory, const kube::Observed& world, TimePoint now,
-           const Settings& settings, kube::Outcome& out)
+  StageRun(const StageRequest& request, const StageMemory& memory, const kube::Observed& world,
+           TimePoint now, const Settings& settings, kube::Outcome& out)
       : request_(request), world_(world), now_(now), settings_(settings), out_(out) {
     view_.memory = memory;
   }
 
   StageView run() {
-    auto hash = run::input_hash(request_.type, request_.type_version, request_.config, request_.inputs);
+    auto hash =
+        run::input_hash(request_.type, request_.type_version, request_.config, request_.inputs);
     if (!hash.ok()) return fail(hash.error().reason, hash.error().message);
     view_.input_hash = *hash;
     base_ = kube::child_name(request_.owner->name, request_.stage, view_.input_hash);
@@ -78,7 +79,8 @@ class StageRun {
   bool look_up(int after_attempt) {
     kube::Work work;
     work.executor = "registry";
-    work.key = "result/" + request_.repository + "@" + view_.input_hash + "/" + std::to_string(after_attempt);
+    work.key = "result/" + request_.repository + "@" + view_.input_hash + "/" +
+               std::to_string(after_attempt);
     if (after_attempt > 0) work.key += "/" + view_.job;
     work.input = Json{{"op", "result"},
                       {"repository", request_.repository},
@@ -91,7 +93,8 @@ class StageRun {
             "asking the registry for the result");
         return false;
       case WorkView::Phase::kRetrying:
-        say(State::kWaiting, found.error.reason, "the registry did not answer: " + found.error.message);
+        say(State::kWaiting, found.error.reason,
+            "the registry did not answer: " + found.error.message);
         return false;
       case WorkView::Phase::kFailed:
         fail(found.error.reason, found.error.message);
@@ -126,7 +129,8 @@ class StageRun {
       return std::move(view_);
     }
     m.attempt = std::max(m.attempt, 1);
-    StageAttempt attempt{base_, stage_job_name(base_, m.attempt), view_.input_hash, m.attempt, request_.config};
+    StageAttempt attempt{base_, stage_job_name(base_, m.attempt), view_.input_hash, m.attempt,
+                         request_.config};
     if (m.exit_code == run::kOutOfMemory) shrink_batch(attempt.config, m.attempt);
     out_.create_once.push_back(stage_config_map(request_, attempt, settings_));
     out_.create_once.push_back(stage_job(request_, attempt, settings_));
@@ -139,7 +143,8 @@ class StageRun {
   // When the next attempt may start, from the Job of the one before.
   std::optional<TimePoint> due() const {
     if (view_.memory.attempt <= 1) return std::nullopt;
-    const auto* before = world_.get<kube::Job>(request_.owner->ns, stage_job_name(base_, view_.memory.attempt - 1));
+    const auto* before =
+        world_.get<kube::Job>(request_.owner->ns, stage_job_name(base_, view_.memory.attempt - 1));
     if (before == nullptr) return std::nullopt;
     const kube::Condition* failed = kube::find_condition(before->status.conditions, "Failed");
     std::optional<TimePoint> ended = before->status.completion_time;
@@ -152,9 +157,11 @@ class StageRun {
 
   static void shrink_batch(Json& config, int attempt) {
     if (!config.contains("batchSize")) return;
-    const std::int64_t first = config["batchSize"].is_number_integer() ? config["batchSize"].get<std::int64_t>() / 2
-                                                                        : std::int64_t{kFallbackBatch};
-    config["batchSize"] = std::max<std::int64_t>(first >> std::min(std::max(attempt - 2, 0), 30), 1);
+    const std::int64_t first = config["batchSize"].is_number_integer()
+                                   ? config["batchSize"].get<std::int64_t>() / 2
+                                   : std::int64_t{kFallbackBatch};
+    config["batchSize"] =
+        std::max<std::int64_t>(first >> std::min(std::max(attempt - 2, 0), 30), 1);
   }
 
   StageView complete() {
@@ -164,7 +171,8 @@ class StageRun {
   }
 
   StageView stop(const kube::Job& job) {
-    out_.remove.push_back({kube::Job::kKind, job.metadata.ns, job.metadata.name, job.metadata.uid, {}});
+    out_.remove.push_back(
+        {kube::Job::kKind, job.metadata.ns, job.metadata.name, job.metadata.uid, {}});
     // The next start is an attempt of its own, so that events and Jobs stay apart.
     view_.memory.attempt = std::min(view_.memory.attempt + 1, kMaxAttempts);
     say(State::kStopping, "Suspending", "the Job is stopped after a checkpoint");
@@ -175,8 +183,9 @@ class StageRun {
     const TimePoint created = job.metadata.creation_timestamp.value_or(now_);
     for (const kube::Pod* pod : world_.owned<kube::Pod>(job.metadata.uid)) {
       const kube::ContainerStatus* c = container_of(*pod);
-      if (c != nullptr && c->state.kind == kube::ContainerState::Kind::kWaiting && !c->state.reason.empty() &&
-          c->state.reason != "ContainerCreating" && c->state.reason != "PodInitializing") {
+      if (c != nullptr && c->state.kind == kube::ContainerState::Kind::kWaiting &&
+          !c->state.reason.empty() && c->state.reason != "ContainerCreating" &&
+          c->state.reason != "PodInitializing") {
         return not_started(created, c->state.reason, c->state.message);
       }
       if (pod->status.phase == "Running") {
@@ -214,13 +223,15 @@ class StageRun {
       }
     }
     if (!code && job_reason != "DeadlineExceeded") {
-      const TimePoint at = why != nullptr && why->last_transition_time ? *why->last_transition_time : now_;
+      const TimePoint at =
+          why != nullptr && why->last_transition_time ? *why->last_transition_time : now_;
       if (why != nullptr && now_ - at < kPodStatusGrace) {
         requeue(out_, at + kPodStatusGrace - now_);
         say(State::kRunning, "JobFailed", "the Job failed; waiting for its pod's exit code");
         return std::move(view_);
       }
-      return retry("PodLost", "the Job failed and its pod is gone" + (why == nullptr ? "" : ": " + why->message));
+      return retry("PodLost", "the Job failed and its pod is gone" +
+                                  (why == nullptr ? "" : ": " + why->message));
     }
     view_.memory.exit_code = code;
     if (job_reason == "DeadlineExceeded") {
@@ -228,9 +239,10 @@ class StageRun {
                                           std::to_string(request_.active_deadline_seconds) + " s");
     }
     // What the program itself said last; its exit code alone is no explanation.
-    kube::Work work{"runs", "failure/" + request_.owner->ns + "/" + pod->metadata.name,
-                    Json{{"op", "failure"}, {"namespace", request_.owner->ns}, {"pod", pod->metadata.name}},
-                    kLookupDeadline};
+    kube::Work work{
+        "runs", "failure/" + request_.owner->ns + "/" + pod->metadata.name,
+        Json{{"op", "failure"}, {"namespace", request_.owner->ns}, {"pod", pod->metadata.name}},
+        kLookupDeadline};
     PursueOptions few;
     few.max_retries = 3;
     const WorkView said = pursue(out_, world_, std::move(work), now_, few);
@@ -242,7 +254,8 @@ class StageRun {
     std::string message = get_string(said.output, "message");
     const kube::ContainerStatus* c = container_of(*pod);
     const bool killed_by_memory = c != nullptr && c->state.reason == "OOMKilled";
-    if (message.empty()) message = "exit code " + std::to_string(*code) + "; see the log of pod " + pod->metadata.name;
+    if (message.empty())
+      message = "exit code " + std::to_string(*code) + "; see the log of pod " + pod->metadata.name;
     switch (*code) {
       case run::kBadInput:
         return fail(reason.empty() ? "BadInput" : reason, std::move(message));
@@ -257,7 +270,8 @@ class StageRun {
           view_.memory.exit_code = run::kOutOfMemory;
           return retry("OutOfMemory", std::move(message));
         }
-        return retry(reason.empty() ? (*code > 128 ? "Killed" : "StageFailed") : reason, std::move(message));
+        return retry(reason.empty() ? (*code > 128 ? "Killed" : "StageFailed") : reason,
+                     std::move(message));
     }
   }
 
@@ -295,7 +309,9 @@ std::string stage_job_name(const std::string& base, int attempt) {
   return base.substr(0, 63 - suffix.size() - 9) + base.substr(base.size() - 9) + suffix;
 }
 
-std::string run_id(std::string_view ns, std::string_view base) { return std::string(ns) + "." + std::string(base); }
+std::string run_id(std::string_view ns, std::string_view base) {
+  return std::string(ns) + "." + std::string(base);
+}
 
 std::string repository_of(const Settings& settings, std::string_view ns, std::string_view name) {
   return settings.repository_root + "/" + std::string(ns) + "/" + std::string(name);
@@ -303,11 +319,14 @@ std::string repository_of(const Settings& settings, std::string_view ns, std::st
 
 std::string refused_service_account(const Json& pod_template, const Settings& settings) {
   const std::string account = get_string(pod_template, "serviceAccountName");
-  return account.empty() || account == "default" || settings.service_accounts.contains(account) ? "" : account;
+  return account.empty() || account == "default" || settings.service_accounts.contains(account)
+             ? ""
+             : account;
 }
 
-StageView run_stage(const StageRequest& request, const StageMemory& memory, const kube::Observed& world,
-                    TimePoint now, const Settings& settings, kube::Outcome& out) {
+StageView run_stage(const StageRequest& request, const StageMemory& memory,
+                    const kube::Observed& world, TimePoint now, const Settings& settings,
+                    kube::Outcome& out) {
   return StageRun(request, memory, world, now, settings, out).run();
 }
 

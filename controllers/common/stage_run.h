@@ -18,17 +18,17 @@ namespace tango::controllers {
 struct StageRequest {
   kube::KindInfo owner_kind;
   const kube::ObjectMeta* owner = nullptr;
-  std::string project;            // label; empty: none
-  std::string stage;              // "data", "train", ...
-  std::string type;               // Dataset, Train, ...
+  std::string project;  // label; empty: none
+  std::string stage;    // "data", "train", ...
+  std::string type;     // Dataset, Train, ...
   int type_version = 1;
   Json config = Json::object();
   std::map<std::string, std::string> inputs;
   std::string repository;
   std::string image;
-  Json data_volume;               // core/v1 Volume source; null: none
+  Json data_volume;  // core/v1 Volume source; null: none
   std::string data_sub_path;
-  Json pod_template;              // of the spec; null: none
+  Json pod_template;  // of the spec; null: none
   std::int64_t active_deadline_seconds = kStageSeconds;
   int retries = 3;
   bool suspend = false;
@@ -36,7 +36,7 @@ struct StageRequest {
 
 // What is kept in the owner's status between reconciles.
 struct StageMemory {
-  int attempt = 0;  // 0: none yet
+  int attempt = 0;                       // 0: none yet
   std::optional<TimePoint> retry_after;  // only told, never read back
   std::optional<TimePoint> started_at;
   std::optional<std::int32_t> exit_code;
@@ -47,14 +47,15 @@ struct StageView {
   State state = State::kWaiting;
   std::string reason, message;
   std::string input_hash;
-  std::string job;           // of the current attempt; empty: none
+  std::string job;  // of the current attempt; empty: none
   StageMemory memory;
-  run::StageResult result;   // of kSucceeded
+  run::StageResult result;  // of kSucceeded
   std::string result_digest;
 };
 
-StageView run_stage(const StageRequest& request, const StageMemory& memory, const kube::Observed& world,
-                    TimePoint now, const Settings& settings, kube::Outcome& out);
+StageView run_stage(const StageRequest& request, const StageMemory& memory,
+                    const kube::Observed& world, TimePoint now, const Settings& settings,
+                    kube::Outcome& out);
 
 // Names and ids that others need to find a stage's things.
 std::string stage_job_name(const std::string& base, int attempt);

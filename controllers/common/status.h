@@ -20,7 +20,11 @@ bool replace_status(S& status, const Json& value) {
 // The rules of validate(kind) for an object that came past the webhook.
 template <typename T>
 Status check_object(const T& object) {
-  return crds::check(object);
+  const auto violations = crds::validate(object);
+  if (violations.empty()) return ok_status();
+  const bool unsupported = crds::only_unsupported(violations);
+  return make_error(unsupported ? Code::kUnsupported : Code::kInvalid,
+                    unsupported ? "Unsupported" : "Invalid", crds::summary(violations));
 }
 
 inline int attempt_of(const std::optional<std::int32_t>& attempt) { return attempt.value_or(0); }

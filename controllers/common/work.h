@@ -14,8 +14,8 @@ namespace tango::controllers {
 struct WorkView {
   enum class Phase { kRunning, kRetrying, kSucceeded, kFailed };
   Phase phase = Phase::kRunning;
-  Json output;     // of kSucceeded; progress of kRunning
-  Error error;     // of kFailed and kRetrying
+  Json output;  // of kSucceeded; progress of kRunning
+  Error error;  // of kFailed and kRetrying
   int attempt = 0;
   TimePoint finished{};
   bool succeeded() const { return phase == Phase::kSucceeded; }

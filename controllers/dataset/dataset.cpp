@@ -10,8 +10,9 @@ namespace tango::controllers {
 namespace {
 
 Error unsupported(std::string path) {
-  return make_error(Code::kUnsupported, "Unsupported",
-                    path + " is not implemented by this version; use spec.source.hostPath or spec.source.pvc");
+  return make_error(
+      Code::kUnsupported, "Unsupported",
+      path + " is not implemented by this version; use spec.source.hostPath or spec.source.pvc");
 }
 
 std::string source_identity(const crds::Dataset& dataset) {
@@ -21,8 +22,8 @@ std::string source_identity(const crds::Dataset& dataset) {
 // Copies what the Job measured into the status; the Job's words are those of the CRD.
 void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
   Json merged = kube::to_value(status);
-  for (const char* key : {"format", "classCount", "classes", "perClass", "size", "channels", "digest", "reportDigest",
-                          "images"}) {
+  for (const char* key : {"format", "classCount", "classes", "perClass", "size", "channels",
+                          "digest", "reportDigest", "images"}) {
     if (metrics.contains(key)) merged[key] = metrics[key];
   }
   if (const Json& splits = get(metrics, "splits"); splits.is_object()) {
@@ -37,7 +38,8 @@ void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
         s[key] = v.is_object() ? get_int(v, "count") : get_int(split, key);
       }
       const Json& corrupt = get(split, "corrupt");
-      s["corruptCount"] = corrupt.is_object() ? get_int(corrupt, "count") : get_int(split, "corruptCount");
+      s["corruptCount"] =
+          corrupt.is_object() ? get_int(corrupt, "count") : get_int(split, "corruptCount");
       Json names = corrupt.is_object() ? get(corrupt, "names") : corrupt;
       if (!names.is_array()) names = Json::array();
       while (names.size() > 20) names.erase(names.size() - 1);
@@ -66,12 +68,13 @@ Result<DataMount> data_mount(const crds::Dataset& dataset, const Settings& setti
       return make_error(Code::kDenied, "HostPathNotAllowed",
                         "spec.source.hostPath needs an operator started with --allow-host-path");
     }
-    return DataMount{Json{{"hostPath", {{"path", source.host_path->path}, {"type", "Directory"}}}}, {}};
+    return DataMount{Json{{"hostPath", {{"path", source.host_path->path}, {"type", "Directory"}}}},
+                     {}};
   }
   if (source.pvc) {
-    return DataMount{
-        Json{{"persistentVolumeClaim", {{"claimName", source.pvc->claim_name}, {"readOnly", true}}}},
-        source.pvc->path};
+    return DataMount{Json{{"persistentVolumeClaim",
+                           {{"claimName", source.pvc->claim_name}, {"readOnly", true}}}},
+                     source.pvc->path};
   }
   if (source.http) return unsupported("spec.source.http");
   if (source.s3) return unsupported("spec.source.s3");
@@ -88,8 +91,8 @@ Json data_config(const crds::Dataset& dataset) {
   return config;
 }
 
-kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed& world, TimePoint now,
-                                const Settings& settings) {
+kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed& world,
+                                TimePoint now, const Settings& settings) {
   kube::Outcome out;
   if (self.metadata.deleting()) {
     out.finalizer = kube::Finalizer::kRelease;
@@ -107,7 +110,8 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
     conditions.no("Ready", reason, message);
     return finish();
   };
-  if (auto valid = check_object(self); !valid.ok()) return refuse(valid.error().reason, valid.error().message);
+  if (auto valid = check_object(self); !valid.ok())
+    return refuse(valid.error().reason, valid.error().message);
   if (!self.spec.unlabeled.empty()) {
     const Error e = unsupported("spec.unlabeled");
     return refuse(e.reason, "spec.unlabeled is not implemented by this version; leave it out");
@@ -132,12 +136,15 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
   request.image = settings.trainer_image;
   request.data_volume = mount->volume;
   request.data_sub_path = mount->sub_path;
-  const auto hash = run::input_hash(request.type, request.type_version, request.config, request.inputs);
-  if (hash.ok() && *hash == self.status.input_hash && kube::is_true(self.status.conditions, "Ready")) {
+  const auto hash =
+      run::input_hash(request.type, request.type_version, request.config, request.inputs);
+  if (hash.ok() && *hash == self.status.input_hash &&
+      kube::is_true(self.status.conditions, "Ready")) {
     return finish();  // validated already; nothing is asked again
   }
   StageMemory memory;
-  if (hash.ok() && *hash == self.status.input_hash) memory.attempt = attempt_of(self.status.attempt);
+  if (hash.ok() && *hash == self.status.input_hash)
+    memory.attempt = attempt_of(self.status.attempt);
   const StageView view = run_stage(request, memory, world, now, settings, out);
   if (view.input_hash != self.status.input_hash) {
     status = crds::DatasetStatus{};
@@ -152,12 +159,14 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
     case StageView::State::kSucceeded:
       take_statistics(view.result.metrics, status);
       conditions.yes("Fetched", "Fetched");
-      conditions.yes("Validated", "Validated", std::to_string(status.images) + " images");
+      conditions.yes("Validated", "Validated",
+                     std::to_string(status.images.value_or(0)) + " images");
       if (status.digest.empty()) {
         conditions.no("Ready", "ResultInvalid", "the validation gave no digest");
       } else {
-        conditions.yes("Ready", "Ready", std::to_string(status.images) + " images in " +
-                                             std::to_string(status.class_count) + " classes");
+        conditions.yes("Ready", "Ready",
+                       std::to_string(status.images.value_or(0)) + " images in " +
+                           std::to_string(status.class_count.value_or(0)) + " classes");
       }
       break;
     case StageView::State::kFailed:
@@ -166,7 +175,8 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
       break;
     default:
       conditions.unknown("Validated", view.reason, view.message);
-      conditions.no("Ready", "Validating", view.reason + (view.message.empty() ? "" : ": " + view.message));
+      conditions.no("Ready", "Validating",
+                    view.reason + (view.message.empty() ? "" : ": " + view.message));
   }
   return finish();
 }

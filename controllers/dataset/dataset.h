@@ -3,8 +3,8 @@
 #pragma once
 
 #include "controllers/common/settings.h"
-#include "lib/kube-types/outcome.h"
 #include "lib/base/result.h"
+#include "lib/kube-types/outcome.h"
 
 namespace tango::crds {
 struct Dataset;
@@ -12,8 +12,8 @@ struct Dataset;
 
 namespace tango::controllers {
 
-kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed& world, TimePoint now,
-                                const Settings& settings);
+kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed& world,
+                                TimePoint now, const Settings& settings);
 
 // How a pod mounts the source of a Dataset.
 struct DataMount {

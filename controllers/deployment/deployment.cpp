@@ -25,20 +25,26 @@ Status check_supported(const crds::TangoDeployment& d) {
   const auto unsupported = [](std::string message) {
     return make_error(Code::kUnsupported, "Unsupported", std::move(message));
   };
-  if (d.spec.target.kubernetes) return unsupported("spec.target.kubernetes is not implemented by this version");
-  if (d.spec.target.cloud) return unsupported("spec.target.cloud is not implemented by this version");
+  if (d.spec.target.kubernetes)
+    return unsupported("spec.target.kubernetes is not implemented by this version");
+  if (d.spec.target.cloud)
+    return unsupported("spec.target.cloud is not implemented by this version");
   if (!d.spec.target.device_selector) {
     return make_error(Code::kInvalid, "InvalidTarget", "spec.target names no deviceSelector");
   }
   if (to_string(d.spec.rollback) != "Device") {
-    return unsupported("spec.rollback " + std::string(to_string(d.spec.rollback)) +
-                       " is not implemented by this version; a failing device goes back by itself (Device)");
+    return unsupported(
+        "spec.rollback " + std::string(to_string(d.spec.rollback)) +
+        " is not implemented by this version; a failing device goes back by itself (Device)");
   }
   if (!d.spec.trust.key_ids.empty() || d.spec.trust.threshold > 1) {
-    return unsupported("spec.trust beyond the root's own role release is not implemented by this version");
+    return unsupported(
+        "spec.trust beyond the root's own role release is not implemented by this version");
   }
   for (const auto& file : d.spec.config) {
-    if (file.secret_ref) return unsupported("spec.config " + file.name + ".secretRef is not implemented by this version");
+    if (file.secret_ref)
+      return unsupported("spec.config " + file.name +
+                         ".secretRef is not implemented by this version");
   }
   return ok_status();
 }
@@ -46,7 +52,10 @@ Status check_supported(const crds::TangoDeployment& d) {
 class DeploymentRun {
  public:
   DeploymentRun(const crds::TangoDeployment& self, const kube::Observed& world, TimePoint now)
-      : self_(self), world_(world), now_(now), status_(self.status),
+      : self_(self),
+        world_(world),
+        now_(now),
+        status_(self.status),
         conditions_(status_.conditions, self.metadata.generation, now) {
     status_.observed_generation = self.metadata.generation;
   }
@@ -87,12 +96,15 @@ class DeploymentRun {
     if (build == nullptr) return not_built("ImageBuildNotFound", "there is no ImageBuild " + name);
     if (!kube::is_true(build->status.conditions, "Succeeded") || !build->status.signature) {
       const auto* c = kube::find_condition(build->status.conditions, "Succeeded");
-      if (c != nullptr && c->status == "False") return not_built("BuildFailed", "ImageBuild " + name + ": " + c->message);
-      return not_built("Building", "ImageBuild " + name + " is not finished" +
-                                       (c == nullptr || c->message.empty() ? "" : ": " + c->message));
+      if (c != nullptr && c->status == "False")
+        return not_built("BuildFailed", "ImageBuild " + name + ": " + c->message);
+      return not_built("Building",
+                       "ImageBuild " + name + " is not finished" +
+                           (c == nullptr || c->message.empty() ? "" : ": " + c->message));
     }
     if (!wanted.digest.empty() && wanted.digest != build->status.bundle_digest) {
-      return not_built("DigestMismatch", "ImageBuild " + name + " has bundle " + build->status.bundle_digest +
+      return not_built("DigestMismatch", "ImageBuild " + name + " has bundle " +
+                                             build->status.bundle_digest +
                                              ", spec.release.digest says " + wanted.digest);
     }
     take_release(build->status.bundle_digest, build->status.repository, build->status.index_digest,
@@ -106,11 +118,12 @@ class DeploymentRun {
     return false;
   }
 
-  void take_release(const std::string& digest, const std::string& repository, const std::string& index,
-                    const std::string& version, const std::string& arch) {
+  void take_release(const std::string& digest, const std::string& repository,
+                    const std::string& index, const std::string& version, const std::string& arch) {
     std::string previous;
     if (status_.release) {
-      previous = status_.release->digest == digest ? status_.release->previous : status_.release->digest;
+      previous =
+          status_.release->digest == digest ? status_.release->previous : status_.release->digest;
     }
     auto& r = status_.release.emplace();
     r.digest = digest;
@@ -133,7 +146,8 @@ class DeploymentRun {
       mine.push_back(device);
     }
     const ReleaseKey release = release_of(next);
-    const rollout::Decision d = rollout::decide(strategy_of(next), views, cursor_of(self_), release.text(), now_);
+    const rollout::Decision d =
+        rollout::decide(strategy_of(next), views, cursor_of(self_), release.text(), now_);
     write_cursor(d, release);
     write_counts(d, views, mine);
     write_reasons(views);
@@ -142,7 +156,8 @@ class DeploymentRun {
     // Devices become deferred by time alone.
     for (std::size_t i = 0; i < mine.size(); ++i) {
       const auto reach = reachability_of(*mine[i], "");
-      if (!reach.reachable && reach.unreachable_since && views[i].state != rollout::DeviceState::kDeferred) {
+      if (!reach.reachable && reach.unreachable_since &&
+          views[i].state != rollout::DeviceState::kDeferred) {
         const Nanos left = *reach.unreachable_since + rollout::kOfflineDeferral - now_;
         if (left > Nanos{0}) requeue(out_, left);
       }
@@ -151,13 +166,15 @@ class DeploymentRun {
 
   void write_cursor(const rollout::Decision& d, const ReleaseKey& release) {
     const rollout::Cursor before = cursor_of(self_);
-    const bool same = before.release == d.cursor.release && before.phase == d.cursor.phase && status_.phase;
+    const bool same =
+        before.release == d.cursor.release && before.phase == d.cursor.phase && status_.phase;
     auto phase = same ? *status_.phase : crds::TangoDeploymentStatusPhase{};
     phase.index = d.cursor.phase;
     const auto& phases = self_.spec.strategy.phases;
     const auto index = static_cast<std::size_t>(d.cursor.phase);
-    phase.name = index < phases.size() && !phases[index].name.empty() ? phases[index].name
-                                                                      : "phase-" + std::to_string(d.cursor.phase + 1);
+    phase.name = index < phases.size() && !phases[index].name.empty()
+                     ? phases[index].name
+                     : "phase-" + std::to_string(d.cursor.phase + 1);
     phase.digest = release.digest;
     phase.retry_token = release.retry_token;
     if (!same) phase.started_at = whole_seconds(now_);
@@ -208,7 +225,8 @@ class DeploymentRun {
       auto& [count, example] = tally[v.reason];
       if (count++ == 0) example = v.name;
     }
-    std::vector<std::pair<std::string, std::pair<std::int64_t, std::string>>> sorted(tally.begin(), tally.end());
+    std::vector<std::pair<std::string, std::pair<std::int64_t, std::string>>> sorted(tally.begin(),
+                                                                                     tally.end());
     std::stable_sort(sorted.begin(), sorted.end(),
                      [](const auto& a, const auto& b) { return a.second.first > b.second.first; });
     if (sorted.size() > kMaxReasons) sorted.resize(kMaxReasons);
@@ -223,8 +241,8 @@ class DeploymentRun {
 
   void write_conditions(const rollout::Decision& d) {
     const auto& c = status_.counts;
-    const std::string summary = std::to_string(c.updated) + " of " + std::to_string(c.desired) + " updated, " +
-                                std::to_string(c.ready) + " ready";
+    const std::string summary = std::to_string(c.updated) + " of " + std::to_string(c.desired) +
+                                " updated, " + std::to_string(c.ready) + " ready";
     if (self_.spec.paused) {
       conditions_.yes("Paused", "Paused", d.message);
     } else {
@@ -232,7 +250,8 @@ class DeploymentRun {
     }
     if (d.cursor.failed) {
       conditions_.yes("Failed", d.reason, d.message);
-      conditions_.yes("RolledBack", "DevicesRolledBack", std::to_string(c.failed) + " devices run their release before");
+      conditions_.yes("RolledBack", "DevicesRolledBack",
+                      std::to_string(c.failed) + " devices run their release before");
       conditions_.no("Progressing", d.reason, d.message);
       conditions_.no("Ready", "Failed", d.message);
     } else {
@@ -266,20 +285,23 @@ class DeploymentRun {
         }
       }
     }
-    const Nanos deadline = parse_duration(self_.spec.deletion_deadline).value_or(Nanos{kDefaultDeletionDeadline});
+    const Nanos deadline =
+        parse_duration(self_.spec.deletion_deadline).value_or(Nanos{kDefaultDeletionDeadline});
     const TimePoint due = self_.metadata.deletion_timestamp.value_or(now_) + deadline;
     if (holding.empty() || now_ >= due) {
       if (!holding.empty()) {
         out_.events.push_back({"Warning", "DeletionDeadlinePassed",
-                               std::to_string(holding.size()) + " devices keep the release, among them " + holding[0]});
+                               std::to_string(holding.size()) +
+                                   " devices keep the release, among them " + holding[0]});
       }
       out_.finalizer = kube::Finalizer::kRelease;
       return std::move(out_);
     }
     requeue(out_, due - now_);
     if (!status_.deletion_started_at) status_.deletion_started_at = whole_seconds(now_);
-    conditions_.no("Ready", "Deleting", "waiting for " + std::to_string(holding.size()) +
-                                            " devices to remove the release, among them " + holding[0]);
+    conditions_.no("Ready", "Deleting",
+                   "waiting for " + std::to_string(holding.size()) +
+                       " devices to remove the release, among them " + holding[0]);
     return finish();
   }
 
@@ -293,8 +315,8 @@ class DeploymentRun {
 
 }  // namespace
 
-kube::Outcome reconcile_deployment(const crds::TangoDeployment& self, const kube::Observed& world, TimePoint now,
-                                   const Settings&) {
+kube::Outcome reconcile_deployment(const crds::TangoDeployment& self, const kube::Observed& world,
+                                   TimePoint now, const Settings&) {
   return DeploymentRun(self, world, now).run();
 }
 

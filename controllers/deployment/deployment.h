@@ -11,7 +11,7 @@ struct TangoDeployment;
 
 namespace tango::controllers {
 
-kube::Outcome reconcile_deployment(const crds::TangoDeployment& self, const kube::Observed& world, TimePoint now,
-                                   const Settings& settings);
+kube::Outcome reconcile_deployment(const crds::TangoDeployment& self, const kube::Observed& world,
+                                   TimePoint now, const Settings& settings);
 
 }  // namespace tango::controllers

@@ -22,7 +22,8 @@ const crds::DeviceStatusSlot* slot_of(const crds::Device& device, std::string_vi
 }
 
 // Replaces ${parameters.k} and ${labels.k}; "$$" is a dollar sign. Nothing else is touched.
-Result<std::string> substitute(const std::string& text, const crds::Device& device, const std::string& where) {
+Result<std::string> substitute(const std::string& text, const crds::Device& device,
+                               const std::string& where) {
   std::string out;
   std::size_t i = 0;
   while (i < text.size()) {
@@ -36,7 +37,8 @@ Result<std::string> substitute(const std::string& text, const crds::Device& devi
       continue;
     }
     const auto end = text.find('}', i);
-    const std::string name = end == std::string::npos ? text.substr(i + 2) : text.substr(i + 2, end - i - 2);
+    const std::string name =
+        end == std::string::npos ? text.substr(i + 2) : text.substr(i + 2, end - i - 2);
     const auto dot = name.find('.');
     const std::string group = name.substr(0, dot);
     const std::string key = dot == std::string::npos ? "" : name.substr(dot + 1);
@@ -44,13 +46,15 @@ Result<std::string> substitute(const std::string& text, const crds::Device& devi
     if (group == "parameters") values = &device.spec.parameters;
     if (group == "labels") values = &device.metadata.labels;
     if (end == std::string::npos || values == nullptr) {
-      return make_error(Code::kInvalid, "InvalidConfig",
-                        where + ": ${" + name + "} is neither ${parameters.name} nor ${labels.name}");
+      return make_error(
+          Code::kInvalid, "InvalidConfig",
+          where + ": ${" + name + "} is neither ${parameters.name} nor ${labels.name}");
     }
     const auto it = values->find(key);
     if (it == values->end()) {
-      return make_error(Code::kNotFound, "MissingParameter",
-                        where + ": the device has no " + (group == "labels" ? "label " : "parameter ") + key);
+      return make_error(
+          Code::kNotFound, "MissingParameter",
+          where + ": the device has no " + (group == "labels" ? "label " : "parameter ") + key);
     }
     out += it->second;
     i = end + 1;
@@ -58,7 +62,8 @@ Result<std::string> substitute(const std::string& text, const crds::Device& devi
   return out;
 }
 
-Result<std::string> file_content(const crds::DeploymentConfig& file, const crds::TangoDeployment& deployment,
+Result<std::string> file_content(const crds::TangoDeploymentConfigItem& file,
+                                 const crds::TangoDeployment& deployment,
                                  const kube::Observed& world) {
   if (file.secret_ref) {
     return make_error(Code::kUnsupported, "Unsupported",
@@ -67,27 +72,24 @@ Result<std::string> file_content(const crds::DeploymentConfig& file, const crds:
   if (!file.config_map_ref) return file.inline_;
   const auto* map = world.get<kube::ConfigMap>(deployment.metadata.ns, file.config_map_ref->name);
   if (map == nullptr) {
-    return make_error(Code::kNotFound, "ConfigMapNotFound",
-                      "spec.config " + file.name + ": there is no ConfigMap " + file.config_map_ref->name);
+    return make_error(
+        Code::kNotFound, "ConfigMapNotFound",
+        "spec.config " + file.name + ": there is no ConfigMap " + file.config_map_ref->name);
   }
   const auto it = map->data.find(file.config_map_ref->key);
   if (it == map->data.end()) {
-    return make_error(Code::kNotFound, "ConfigMapNotFound", "spec.config " + file.name + ": ConfigMap " +
-                                                                file.config_map_ref->name + " has no entry " +
-                                                                file.config_map_ref->key);
+    return make_error(Code::kNotFound, "ConfigMapNotFound",
+                      "spec.config " + file.name + ": ConfigMap " + file.config_map_ref->name +
+                          " has no entry " + file.config_map_ref->key);
   }
   return it->second;
-}
-
-std::string message_of(const std::optional<crds::Failure>& failure) {
-  if (!failure) return {};
-  return failure->message;
 }
 
 }  // namespace
 
 ReleaseKey release_of(const crds::TangoDeployment& deployment) {
-  return {deployment.status.release ? deployment.status.release->digest : std::string(), deployment.spec.retry_token};
+  return {deployment.status.release ? deployment.status.release->digest : std::string(),
+          deployment.spec.retry_token};
 }
 
 bool selects(const crds::TangoDeployment& deployment, const crds::Device& device) {
@@ -96,8 +98,8 @@ bool selects(const crds::TangoDeployment& deployment, const crds::Device& device
          kube::matches(*deployment.spec.target.device_selector, device.metadata.labels);
 }
 
-std::map<std::string, std::vector<const crds::TangoDeployment*>> claims_on(const crds::Device& device,
-                                                                           const kube::Observed& world) {
+std::map<std::string, std::vector<const crds::TangoDeployment*>> claims_on(
+    const crds::Device& device, const kube::Observed& world) {
   std::map<std::string, std::vector<const crds::TangoDeployment*>> out;
   for (const auto* d : world.list<crds::TangoDeployment>(device.metadata.ns)) {
     if (selects(*d, device)) out[d->spec.slot].push_back(d);
@@ -108,26 +110,28 @@ std::map<std::string, std::vector<const crds::TangoDeployment*>> claims_on(const
 bool rejected_on(const crds::Device& device, const crds::TangoDeployment& deployment) {
   std::vector<rollout::Rejection> list;
   for (const auto& r : device.status.rejected) {
-    if (r.slot.empty() || r.slot == deployment.spec.slot) list.push_back({r.deployment_uid, r.digest, r.retry_token});
+    if (r.slot.empty() || r.slot == deployment.spec.slot)
+      list.push_back({r.deployment_uid, r.digest, r.retry_token});
   }
   const ReleaseKey release = release_of(deployment);
   return !release.digest.empty() &&
          rollout::is_rejected(list, deployment.metadata.uid, release.digest, release.retry_token);
 }
 
-const crds::TangoDeployment* slot_owner(const crds::Device& device,
-                                        const std::vector<const crds::TangoDeployment*>& deployments) {
+const crds::TangoDeployment* slot_owner(
+    const crds::Device& device, const std::vector<const crds::TangoDeployment*>& deployments) {
   std::vector<rollout::Claim> claims;
   for (const auto* d : deployments) {
-    claims.push_back({d->metadata.uid, d->spec.priority, d->metadata.creation_timestamp.value_or(TimePoint{}),
+    claims.push_back({d->metadata.uid, d->spec.priority,
+                      d->metadata.creation_timestamp.value_or(TimePoint{}),
                       rejected_on(device, *d)});
   }
   const auto best = rollout::owner(claims);
   return best ? deployments[*best] : nullptr;
 }
 
-Result<RenderedConfig> render_config(const crds::TangoDeployment& deployment, const crds::Device& device,
-                                     const kube::Observed& world) {
+Result<RenderedConfig> render_config(const crds::TangoDeployment& deployment,
+                                     const crds::Device& device, const kube::Observed& world) {
   Json config = Json::object();
   TRY_ASSIGN(config["healthGate"], gate_config(deployment.spec.health_gate));
   if (deployment.spec.io && deployment.spec.io->output && deployment.spec.io->output->http) {
@@ -139,7 +143,8 @@ Result<RenderedConfig> render_config(const crds::TangoDeployment& deployment, co
     TRY_ASSIGN(const std::string rendered, substitute(text, device, "spec.config " + file.name));
     if (rendered.size() > kMaxFileBytes) {
       return make_error(Code::kExhausted, "ConfigTooLarge",
-                        "spec.config " + file.name + " has more than " + std::to_string(kMaxFileBytes) + " bytes");
+                        "spec.config " + file.name + " has more than " +
+                            std::to_string(kMaxFileBytes) + " bytes");
     }
     files[file.name] = rendered;
   }
@@ -180,7 +185,8 @@ rollout::DeviceView view_of(const crds::TangoDeployment& deployment, const crds:
 
   const auto claims = claims_on(device, world);
   const auto mine = claims.find(deployment.spec.slot);
-  const crds::TangoDeployment* owner = mine == claims.end() ? nullptr : slot_owner(device, mine->second);
+  const crds::TangoDeployment* owner =
+      mine == claims.end() ? nullptr : slot_owner(device, mine->second);
   const ReleaseKey release = release_of(deployment);
   const auto* slot = slot_of(device, deployment.spec.slot);
   const bool mine_on_slot = slot != nullptr && slot->deployment_uid == deployment.metadata.uid;
@@ -188,7 +194,8 @@ rollout::DeviceView view_of(const crds::TangoDeployment& deployment, const crds:
     view.state = DeviceState::kFailed;
     view.reason = "RolledBack";
     for (const auto& r : device.status.rejected) {
-      if (r.digest == release.digest && (r.deployment_uid.empty() || r.deployment_uid == deployment.metadata.uid)) {
+      if (r.digest == release.digest &&
+          (r.deployment_uid.empty() || r.deployment_uid == deployment.metadata.uid)) {
         view.reason = r.reason;
       }
     }
@@ -203,13 +210,15 @@ rollout::DeviceView view_of(const crds::TangoDeployment& deployment, const crds:
   const std::string why =
       rollout::deferral(reachability_of(device, config.ok() ? "" : config.error().message), now);
   const bool current = mine_on_slot && !release.digest.empty() && slot->current == release.digest &&
-                       slot->desired == release.digest && slot->retry_token == release.retry_token && config.ok() &&
+                       slot->desired == release.digest &&
+                       slot->retry_token == release.retry_token && config.ok() &&
                        slot->config_digest == config->digest && slot->state == "Committed";
   if (current) {
     view.state = why.empty() ? DeviceState::kSucceeded : DeviceState::kDeferred;
     view.reason = why;
     // A device that has the release stays counted as such while it is away.
-    if (why == "Offline" || why == "Suspended" || why == "OutOfWindow") view.state = DeviceState::kSucceeded;
+    if (why == "Offline" || why == "Suspended" || why == "OutOfWindow")
+      view.state = DeviceState::kSucceeded;
     return view;
   }
   if (!why.empty()) {
@@ -238,8 +247,9 @@ rollout::Strategy strategy_of(const crds::TangoDeployment& deployment) {
     if (p.count) phase.count = *p.count;
     if (p.percent) phase.percent = *p.percent;
     phase.manual = to_string(p.approval) == "Manual";
-    phase.approved = std::any_of(deployment.spec.approvals.begin(), deployment.spec.approvals.end(),
-                                 [&](const auto& a) { return a.phase == p.name && a.digest == release.digest; });
+    phase.approved =
+        std::any_of(deployment.spec.approvals.begin(), deployment.spec.approvals.end(),
+                    [&](const auto& a) { return a.phase == p.name && a.digest == release.digest; });
     out.phases.push_back(std::move(phase));
   }
   out.max_parallel = s.max_parallel;

@@ -30,8 +30,8 @@ struct ReleaseKey {
 ReleaseKey release_of(const crds::TangoDeployment& deployment);
 
 // Deployments of the device's namespace that select it, by slot.
-std::map<std::string, std::vector<const crds::TangoDeployment*>> claims_on(const crds::Device& device,
-                                                                           const kube::Observed& world);
+std::map<std::string, std::vector<const crds::TangoDeployment*>> claims_on(
+    const crds::Device& device, const kube::Observed& world);
 // The one that owns the slot, or nullptr.
 const crds::TangoDeployment* slot_owner(const crds::Device& device,
                                         const std::vector<const crds::TangoDeployment*>& claims);
@@ -45,8 +45,8 @@ struct RenderedConfig {
   std::string bytes;
   std::string digest;
 };
-Result<RenderedConfig> render_config(const crds::TangoDeployment& deployment, const crds::Device& device,
-                                     const kube::Observed& world);
+Result<RenderedConfig> render_config(const crds::TangoDeployment& deployment,
+                                     const crds::Device& device, const kube::Observed& world);
 
 rollout::Reachability reachability_of(const crds::Device& device, const std::string& config_error);
 

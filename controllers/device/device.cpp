@@ -17,10 +17,13 @@ using Slot = crds::DeviceStatusSlot;
 
 // Reasons that need a person; nothing is tried again before the spec changes.
 bool stops(const Error& e) {
-  return e.reason == "HostKeyChanged" || e.reason == "HostKeyMismatch" || e.reason == "DuplicateIdentity" ||
-         e.reason == "IdentityMismatch" || e.code == Code::kUnsupported;
+  return e.reason == "HostKeyChanged" || e.reason == "HostKeyMismatch" ||
+         e.reason == "DuplicateIdentity" || e.reason == "IdentityMismatch" ||
+         e.code == Code::kUnsupported;
 }
-bool is_host_key(const Error& e) { return e.reason == "HostKeyChanged" || e.reason == "HostKeyMismatch"; }
+bool is_host_key(const Error& e) {
+  return e.reason == "HostKeyChanged" || e.reason == "HostKeyMismatch";
+}
 bool is_unreachable(const Error& e) {
   return e.code == Code::kUnavailable || e.code == Code::kTimeout || e.reason == "ConnectFailed";
 }
@@ -33,7 +36,10 @@ bool refuses_release(const Error& e) {
 class DeviceRun {
  public:
   DeviceRun(const crds::Device& self, const kube::Observed& world, TimePoint now)
-      : self_(self), world_(world), now_(now), status_(self.status),
+      : self_(self),
+        world_(world),
+        now_(now),
+        status_(self.status),
         conditions_(status_.conditions, self.metadata.generation, now) {
     status_.observed_generation = self.metadata.generation;
   }
@@ -71,7 +77,8 @@ class DeviceRun {
 
   Status check_supported() const {
     const auto unsupported = [](const std::string& what) {
-      return make_error(Code::kUnsupported, "Unsupported", what + " is not implemented by this version");
+      return make_error(Code::kUnsupported, "Unsupported",
+                        what + " is not implemented by this version");
     };
     const std::string type(to_string(self_.spec.connection.type));
     if (type != "Direct") return unsupported("spec.connection.type " + type);
@@ -133,13 +140,16 @@ class DeviceRun {
     if (!key.fingerprints.empty()) return true;
     if (to_string(key.policy) != "TrustOnFirstUse") {
       conditions_.no("HostKeyVerified", "HostKeyMissing", "spec.hostKey.fingerprints is empty");
-      conditions_.no("Ready", "HostKeyMissing",
-                     "spec.hostKey.fingerprints is empty; give the device's key, or policy TrustOnFirstUse");
+      conditions_.no(
+          "Ready", "HostKeyMissing",
+          "spec.hostKey.fingerprints is empty; give the device's key, or policy TrustOnFirstUse");
       return false;
     }
-    const std::string seen_at = self_.spec.connection.address + ":" + std::to_string(self_.spec.connection.port);
+    const std::string seen_at =
+        self_.spec.connection.address + ":" + std::to_string(self_.spec.connection.port);
     if (!status_.observed_host_key) {
-      const WorkView view = ask("hostKey", "hostkey/" + self_.metadata.uid + "/" + identity_hash(), Json::object(), kProbeDeadline);
+      const WorkView view = ask("hostKey", "hostkey/" + self_.metadata.uid + "/" + identity_hash(),
+                                Json::object(), kProbeDeadline);
       if (view.succeeded()) {
         auto& observed = status_.observed_host_key.emplace();
         observed.type = get_string(view.output, "type");
@@ -150,10 +160,12 @@ class DeviceRun {
         return false;
       }
     }
-    conditions_.no("HostKeyVerified", "AwaitingApproval", "the device showed " + status_.observed_host_key->fingerprint);
-    conditions_.no("Ready", "AwaitingApproval",
-                   "the device at " + seen_at + " showed host key " + status_.observed_host_key->fingerprint +
-                       "; compare it and run `tangoctl device approve " + self_.metadata.name + "`");
+    conditions_.no("HostKeyVerified", "AwaitingApproval",
+                   "the device showed " + status_.observed_host_key->fingerprint);
+    conditions_.no(
+        "Ready", "AwaitingApproval",
+        "the device at " + seen_at + " showed host key " + status_.observed_host_key->fingerprint +
+            "; compare it and run `tangoctl device approve " + self_.metadata.name + "`");
     return false;
   }
 
@@ -181,14 +193,16 @@ class DeviceRun {
     if (is_unreachable(e)) {
       conditions_.no("Reachable", e.reason, e.message);
       conditions_.no("Ready", "Offline", e.message);
-      if (kube::find_condition(status_.conditions, "Healthy") != nullptr) conditions_.unknown("Healthy", "Offline");
+      if (kube::find_condition(status_.conditions, "Healthy") != nullptr)
+        conditions_.unknown("Healthy", "Offline");
       return;
     }
     conditions_.no("Ready", e.reason, e.message);
   }
 
   bool provisioned() {
-    const std::string wanted = address() + " " + std::string(to_string(self_.spec.provision.mode)) + " " + self_.spec.agent.root;
+    const std::string wanted = address() + " " + std::string(to_string(self_.spec.provision.mode)) +
+                               " " + self_.spec.agent.root;
     if (status_.provisioned && status_.provisioned->address == wanted &&
         kube::is_true(self_.status.conditions, "Provisioned")) {
       return true;
@@ -196,19 +210,23 @@ class DeviceRun {
     const bool manual = to_string(self_.spec.provision.mode) == "Manual";
     if (!self_.spec.bootstrap && !manual && !status_.provisioned) {
       conditions_.no("Provisioned", "BootstrapMissing", "spec.bootstrap.credentialsRef is not set");
-      conditions_.no("Ready", "BootstrapMissing", "the first contact needs spec.bootstrap.credentialsRef");
+      conditions_.no("Ready", "BootstrapMissing",
+                     "the first contact needs spec.bootstrap.credentialsRef");
       return false;
     }
     Json input = Json::object();
-    if (self_.spec.bootstrap) input["credentialsSecret"] = self_.spec.bootstrap->credentials_ref.name;
+    if (self_.spec.bootstrap)
+      input["credentialsSecret"] = self_.spec.bootstrap->credentials_ref.name;
     const std::string secret = get_string(input, "credentialsSecret");
     const WorkView view =
-        ask("provision", "provision/" + self_.metadata.uid + "/" + identity_hash() + "/" + secret, input, kProvisionDeadline);
+        ask("provision", "provision/" + self_.metadata.uid + "/" + identity_hash() + "/" + secret,
+            input, kProvisionDeadline);
     if (!view.succeeded()) {
       if (view.phase == WorkView::Phase::kRunning && view.attempt == 0) {
         const std::string step = get_string(view.output, "step");
         conditions_.no("Provisioned", "Provisioning", step);
-        conditions_.no("Ready", "Provisioning", "installing the agent on " + address() + (step.empty() ? "" : ": " + step));
+        conditions_.no("Ready", "Provisioning",
+                       "installing the agent on " + address() + (step.empty() ? "" : ": " + step));
         return false;
       }
       if (!view.error.reason.empty()) {
@@ -262,7 +280,8 @@ class DeviceRun {
     slot.previous = get_string(value, "previous");
     slot.state = get_string(value, "state");
     slot.address = get_string(value, "address");
-    if (const auto port = get_int(value, "port"); port > 0) slot.port = static_cast<std::int32_t>(port);
+    if (const auto port = get_int(value, "port"); port > 0)
+      slot.port = static_cast<std::int32_t>(port);
     if (value.contains("version")) slot.version = get_string(value, "version");
     slot.healthy = get_bool(value, "healthy");
     if (const Json& latency = get(value, "latency"); latency.is_object()) {
@@ -292,7 +311,9 @@ class DeviceRun {
     for (std::size_t i = 0; i < status_.slots.size(); ++i) {
       if (!claims.contains(status_.slots[i].name)) leave(status_.slots[i]);
     }
-    std::erase_if(status_.slots, [](const Slot& s) { return s.state.empty() && s.current.empty() && s.deployment_uid.empty() && s.sequence == 0; });
+    std::erase_if(status_.slots, [](const Slot& s) {
+      return s.state.empty() && s.current.empty() && s.deployment_uid.empty() && s.sequence == 0;
+    });
     if (claims.empty()) {
       conditions_.yes("UpToDate", "NoRelease", "no Deployment selects the device");
     } else if (all_current) {
@@ -303,7 +324,8 @@ class DeviceRun {
   }
 
   // True when the slot runs what its owner wants.
-  bool serve(const std::string& name, const crds::TangoDeployment& owner, std::string& why, std::string& text) {
+  bool serve(const std::string& name, const crds::TangoDeployment& owner, std::string& why,
+             std::string& text) {
     const ReleaseKey release = release_of(owner);
     if (release.digest.empty()) {
       why = "WaitingForRelease";
@@ -324,15 +346,19 @@ class DeviceRun {
       return false;
     }
     Slot& slot = slot_entry(name);
-    const bool ordered = slot.deployment_uid == owner.metadata.uid && slot.desired == release.digest &&
-                         slot.config_digest == config->digest && slot.retry_token == release.retry_token;
-    if (ordered && slot.current == release.digest && slot.state == "Committed" && slot.committed_at) return true;
+    const bool ordered = slot.deployment_uid == owner.metadata.uid &&
+                         slot.desired == release.digest && slot.config_digest == config->digest &&
+                         slot.retry_token == release.retry_token;
+    if (ordered && slot.current == release.digest && slot.state == "Committed" && slot.committed_at)
+      return true;
     if (!ordered) {
       if (!rollout::admitted(cursor_of(owner), release.text(), self_.metadata.name)) {
         why = "Waiting";
         const auto* progressing = kube::find_condition(owner.status.conditions, "Progressing");
-        text = "Deployment " + owner.metadata.name + " has not admitted the device yet" +
-               (progressing == nullptr || progressing->message.empty() ? "" : ": " + progressing->message);
+        text =
+            "Deployment " + owner.metadata.name + " has not admitted the device yet" +
+            (progressing == nullptr || progressing->message.empty() ? ""
+                                                                    : ": " + progressing->message);
         return false;
       }
       order(slot, owner, release, *config);
@@ -345,7 +371,8 @@ class DeviceRun {
   }
 
   // The number of the order is in the API server before the device hears of it.
-  void order(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release, const RenderedConfig& config) {
+  void order(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release,
+             const RenderedConfig& config) {
     slot.sequence += 1;
     slot.desired = release.digest;
     slot.deployment = owner.metadata.name;
@@ -358,10 +385,10 @@ class DeviceRun {
     slot.committed_at.reset();
   }
 
-  bool deploy(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release, const RenderedConfig& config,
-              std::string& why, std::string& text) {
-    const std::string key =
-        "deploy/" + self_.metadata.uid + "/" + slot.name + "/" + std::to_string(slot.sequence) + "/" + identity_hash();
+  bool deploy(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release,
+              const RenderedConfig& config, std::string& why, std::string& text) {
+    const std::string key = "deploy/" + self_.metadata.uid + "/" + slot.name + "/" +
+                            std::to_string(slot.sequence) + "/" + identity_hash();
     const Json input{{"slot", slot.name},
                      {"sequence", slot.sequence},
                      {"repository", owner.status.release->repository},
@@ -381,7 +408,8 @@ class DeviceRun {
       if (!step.empty()) text += ": " + step;
       return false;
     }
-    if (refuses_release(view.error) && !is_host_key(view.error) && view.error.reason != "AuthFailed") {
+    if (refuses_release(view.error) && !is_host_key(view.error) &&
+        view.error.reason != "AuthFailed") {
       reject(slot, owner, release, view.error.reason, view.error.message);
       why = view.error.reason;
       text = view.error.message;
@@ -419,14 +447,15 @@ class DeviceRun {
     const auto* reachable = kube::find_condition(self_.status.conditions, "Reachable");
     if (reachable == nullptr || reachable->status != "True" || !slot.ordered_at) return false;
     rollout::ProgressClock clock;
-    clock.running_since = std::max(*slot.ordered_at, reachable->last_transition_time.value_or(*slot.ordered_at));
-    const Nanos limit =
-        parse_duration(owner.spec.strategy.progress_deadline).value_or(Nanos{rollout::kDefaultProgressDeadline});
+    clock.running_since =
+        std::max(*slot.ordered_at, reachable->last_transition_time.value_or(*slot.ordered_at));
+    const Nanos limit = parse_duration(owner.spec.strategy.progress_deadline)
+                            .value_or(Nanos{rollout::kDefaultProgressDeadline});
     return clock.elapsed(now_) >= limit;
   }
 
-  bool take_result(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release, const WorkView& view,
-                   std::string& why, std::string& text) {
+  bool take_result(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release,
+                   const WorkView& view, std::string& why, std::string& text) {
     const std::string outcome = get_string(view.output, "outcome");
     const std::string name = slot.name;
     for (const Json& value : get(view.output, "slots")) learn_slot(value);
@@ -443,7 +472,8 @@ class DeviceRun {
     if (outcome == "rolledBack") {
       const Json& failure = get(view.output, "failure");
       const std::string code = get_string(failure, "code", "RolledBack");
-      const std::string message = get_string(failure, "message", "the device went back to its release before");
+      const std::string message =
+          get_string(failure, "message", "the device went back to its release before");
       reject(now_slot, owner, release, code, message);
       why = "RolledBack";
       text = code + ": " + message;
@@ -451,7 +481,8 @@ class DeviceRun {
     }
     if (outcome == "deferred") {
       // The device says when; until then it is not asked again.
-      const Nanos wait = Millis{std::clamp<std::int64_t>(get_int(view.output, "retryAfterMs", 30'000), 1000, 3'600'000)};
+      const Nanos wait = Millis{
+          std::clamp<std::int64_t>(get_int(view.output, "retryAfterMs", 30'000), 1000, 3'600'000)};
       const TimePoint due = view.finished + wait;
       why = "Deferred";
       text = get_string(view.output, "reason", "the device asked to wait");
@@ -467,8 +498,8 @@ class DeviceRun {
     return false;
   }
 
-  void reject(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release, const std::string& reason,
-              const std::string& message) {
+  void reject(Slot& slot, const crds::TangoDeployment& owner, const ReleaseKey& release,
+              const std::string& reason, const std::string& message) {
     auto& list = status_.rejected;
     if (list.size() >= kMaxRejected) list.erase(list.begin(), list.end() - (kMaxRejected - 1));
     auto& r = list.emplace_back();
@@ -486,8 +517,9 @@ class DeviceRun {
     f.message = clip(message);
     f.retryable = false;
     f.at = whole_seconds(now_);
-    out_.events.push_back({"Warning", reason, "release " + short_digest(release.digest) + " of Deployment " +
-                                                  owner.metadata.name + " was rolled back: " + message});
+    out_.events.push_back({"Warning", reason,
+                           "release " + short_digest(release.digest) + " of Deployment " +
+                               owner.metadata.name + " was rolled back: " + message});
     // The next claim on the slot gets its turn at once.
     requeue(out_, Millis{100});
   }
@@ -505,10 +537,11 @@ class DeviceRun {
                                             : to_string(gone->spec.on_leave) == "Remove";
     }
     if (!take_away) return;
-    const WorkView view = ask("remove",
-                              "remove/" + self_.metadata.uid + "/" + slot.name + "/" + slot.deployment_uid + "/" +
-                                  std::to_string(slot.sequence),
-                              Json{{"slot", slot.name}, {"deploymentUid", slot.deployment_uid}}, kRemoveDeadline);
+    const WorkView view =
+        ask("remove",
+            "remove/" + self_.metadata.uid + "/" + slot.name + "/" + slot.deployment_uid + "/" +
+                std::to_string(slot.sequence),
+            Json{{"slot", slot.name}, {"deploymentUid", slot.deployment_uid}}, kRemoveDeadline);
     working_ = working_ || view.phase == WorkView::Phase::kRunning;
     if (!view.succeeded()) return;
     const std::string name = slot.name;
@@ -526,13 +559,16 @@ class DeviceRun {
     const bool online = reachable != nullptr && reachable->status == "True";
     const Nanos period = online ? kProbeOnline : kProbeOffline;
     // Devices are spread over the period by their uid.
-    const auto spread = static_cast<std::int64_t>(std::stoull(sha256(self_.metadata.uid).hex().substr(0, 12), nullptr, 16) %
-                                                  static_cast<std::uint64_t>(period.count()));
+    const auto spread = static_cast<std::int64_t>(
+        std::stoull(sha256(self_.metadata.uid).hex().substr(0, 12), nullptr, 16) %
+        static_cast<std::uint64_t>(period.count()));
     const std::int64_t ticks = now_.time_since_epoch().count() + spread;
     const std::int64_t bucket = ticks / period.count();
     Json input = target();
     input["op"] = "probe";
-    kube::Work work{"ssh", "probe/" + self_.metadata.uid + "/" + identity_hash() + "/" + (online ? "n" : "f") + std::to_string(bucket),
+    kube::Work work{"ssh",
+                    "probe/" + self_.metadata.uid + "/" + identity_hash() + "/" +
+                        (online ? "n" : "f") + std::to_string(bucket),
                     std::move(input), kProbeDeadline};
     requeue(out_, Nanos{(bucket + 1) * period.count() - ticks});
     const kube::WorkState* state = world_.work(work.key);
@@ -590,11 +626,14 @@ class DeviceRun {
   }
 
   kube::Outcome remove() {
-    const TimePoint due = self_.metadata.deletion_timestamp.value_or(now_) + kDeviceDeletionDeadline;
-    const bool holds = std::any_of(status_.slots.begin(), status_.slots.end(), [](const Slot& s) { return !s.deployment_uid.empty(); });
+    const TimePoint due =
+        self_.metadata.deletion_timestamp.value_or(now_) + kDeviceDeletionDeadline;
+    const bool holds = std::any_of(status_.slots.begin(), status_.slots.end(),
+                                   [](const Slot& s) { return !s.deployment_uid.empty(); });
     if (!status_.provisioned || !holds || now_ >= due || self_.spec.host_key.fingerprints.empty()) {
       if (holds && now_ >= due) {
-        out_.events.push_back({"Warning", "DeletionDeadlinePassed", "the device keeps its releases: it was not reached in time"});
+        out_.events.push_back({"Warning", "DeletionDeadlinePassed",
+                               "the device keeps its releases: it was not reached in time"});
       }
       out_.finalizer = kube::Finalizer::kRelease;
       return std::move(out_);
@@ -604,8 +643,8 @@ class DeviceRun {
     for (Slot& slot : status_.slots) {
       if (slot.deployment_uid.empty()) continue;
       const WorkView view = ask("remove",
-                                "remove/" + self_.metadata.uid + "/" + slot.name + "/" + slot.deployment_uid + "/" +
-                                    std::to_string(slot.sequence),
+                                "remove/" + self_.metadata.uid + "/" + slot.name + "/" +
+                                    slot.deployment_uid + "/" + std::to_string(slot.sequence),
                                 Json{{"slot", slot.name}}, kRemoveDeadline);
       left = left || !view.succeeded();
     }
@@ -629,7 +668,8 @@ class DeviceRun {
 
 }  // namespace
 
-kube::Outcome reconcile_device(const crds::Device& self, const kube::Observed& world, TimePoint now, const Settings&) {
+kube::Outcome reconcile_device(const crds::Device& self, const kube::Observed& world, TimePoint now,
+                               const Settings&) {
   return DeviceRun(self, world, now).run();
 }
 

@@ -1,5 +1,6 @@
 // Decides for a Device: approval of its host key, provisioning, probing, and which release each of
-// its slots shall run. It is the only one that asks for work over SSH and that writes Device.status.
+// its slots shall run. It is the only one that asks for work over SSH and that writes
+// Device.status.
 #pragma once
 
 #include <string_view>
@@ -14,7 +15,7 @@ struct Device;
 
 namespace tango::controllers {
 
-inline constexpr Nanos kProbeOnline = Seconds{30};   // between two probes, with jitter
+inline constexpr Nanos kProbeOnline = Seconds{30};  // between two probes, with jitter
 inline constexpr Nanos kProbeOffline = Seconds{10};
 inline constexpr Nanos kDeviceDeletionDeadline = Seconds{600};
 inline constexpr std::size_t kMaxRejected = 8;

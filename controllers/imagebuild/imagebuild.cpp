@@ -14,8 +14,13 @@ constexpr std::string_view kDefaultEngine = "OpenCV";
 
 class ImageBuildRun {
  public:
-  ImageBuildRun(const crds::ImageBuild& self, const kube::Observed& world, TimePoint now, const Settings& settings)
-      : self_(self), world_(world), now_(now), settings_(settings), status_(self.status),
+  ImageBuildRun(const crds::ImageBuild& self, const kube::Observed& world, TimePoint now,
+                const Settings& settings)
+      : self_(self),
+        world_(world),
+        now_(now),
+        settings_(settings),
+        status_(self.status),
         conditions_(status_.conditions, self.metadata.generation, now) {
     status_.observed_generation = self.metadata.generation;
   }
@@ -28,26 +33,30 @@ class ImageBuildRun {
       return finish();
     }
     if (auto valid = check_object(self_); !valid.ok()) return refuse(valid.error());
-    const Json pod_template = self_.spec.pod_template ? kube::to_value(*self_.spec.pod_template) : Json();
+    const Json pod_template =
+        self_.spec.pod_template ? kube::to_value(*self_.spec.pod_template) : Json();
     if (const auto account = refused_service_account(pod_template, settings_); !account.empty()) {
       return refuse(make_error(Code::kDenied, "ServiceAccountNotAllowed",
-                               "spec.podTemplate.serviceAccountName " + account + " is not in the operator's allow-list"));
+                               "spec.podTemplate.serviceAccountName " + account +
+                                   " is not in the operator's allow-list"));
     }
     const auto* profile = world_.get<crds::TargetProfile>("", self_.spec.profile_ref.name);
     if (profile == nullptr) {
       return wait("ProfileNotFound", "there is no TargetProfile " + self_.spec.profile_ref.name +
                                          "; `kubectl get targetprofiles` lists those that exist");
     }
-    if (auto supported = check_supported(*profile); !supported.ok()) return refuse(supported.error());
+    if (auto supported = check_supported(*profile); !supported.ok())
+      return refuse(supported.error());
     conditions_.yes("Accepted", "Valid");
     const auto* model = world_.get<crds::Model>(self_.metadata.ns, self_.spec.model_ref.name);
     if (model == nullptr) {
-      return wait("ModelNotFound",
-                  "there is no Model " + self_.spec.model_ref.name + " in namespace " + self_.metadata.ns);
+      return wait("ModelNotFound", "there is no Model " + self_.spec.model_ref.name +
+                                       " in namespace " + self_.metadata.ns);
     }
     if (!self_.spec.model_digest.empty() && self_.spec.model_digest != model->spec.digest) {
-      conditions_.no("Succeeded", "ModelChanged", "the Model has digest " + model->spec.digest + ", the build needs " +
-                                                      self_.spec.model_digest);
+      conditions_.no("Succeeded", "ModelChanged",
+                     "the Model has digest " + model->spec.digest + ", the build needs " +
+                         self_.spec.model_digest);
       return finish();
     }
     if (!build(*model, *profile, pod_template)) return finish();
@@ -71,25 +80,32 @@ class ImageBuildRun {
   }
 
   Status check_supported(const crds::TargetProfile& profile) const {
-    const auto unsupported = [](std::string message) { return make_error(Code::kUnsupported, "Unsupported", std::move(message)); };
+    const auto unsupported = [](std::string message) {
+      return make_error(Code::kUnsupported, "Unsupported", std::move(message));
+    };
     const std::string output(to_string(self_.spec.output));
     if (output != "Auto" && output != "Bundle") {
-      return unsupported("spec.output " + output + " is not implemented by this version; it builds a Bundle");
+      return unsupported("spec.output " + output +
+                         " is not implemented by this version; it builds a Bundle");
     }
     if (output == "Auto" && profile.spec.delivery != crds::Delivery::kBundle) {
       return unsupported("TargetProfile " + profile.metadata.name + " wants delivery " +
-                         std::string(to_string(profile.spec.delivery)) + "; this version builds a Bundle");
+                         std::string(to_string(profile.spec.delivery)) +
+                         "; this version builds a Bundle");
     }
     if (profile.spec.arch != crds::Arch::kAmd64) {
       return unsupported("TargetProfile " + profile.metadata.name + " has architecture " +
-                         std::string(to_string(profile.spec.arch)) + "; this version builds for amd64");
+                         std::string(to_string(profile.spec.arch)) +
+                         "; this version builds for amd64");
     }
     const std::string precision(to_string(self_.spec.precision));
     if (precision != "Auto" && precision != "FP32") {
-      return unsupported("spec.precision " + precision + " is not implemented by this version; it exports FP32");
+      return unsupported("spec.precision " + precision +
+                         " is not implemented by this version; it exports FP32");
     }
     if (self_.spec.engine != "Auto" && self_.spec.engine != kDefaultEngine) {
-      return unsupported("spec.engine " + self_.spec.engine + " is not implemented by this version; it has " +
+      return unsupported("spec.engine " + self_.spec.engine +
+                         " is not implemented by this version; it has " +
                          std::string(kDefaultEngine));
     }
     return ok_status();
@@ -119,7 +135,8 @@ class ImageBuildRun {
   }
 
   // True when the bundle is built.
-  bool build(const crds::Model& model, const crds::TargetProfile& profile, const Json& pod_template) {
+  bool build(const crds::Model& model, const crds::TargetProfile& profile,
+             const Json& pod_template) {
     StageRequest request;
     request.owner_kind = crds::ImageBuild::kKind;
     request.owner = &self_.metadata;
@@ -140,7 +157,8 @@ class ImageBuildRun {
     request.pod_template = pod_template;
     request.retries = self_.spec.retries;
     request.suspend = self_.spec.suspend;
-    const auto hash = run::input_hash(request.type, request.type_version, request.config, request.inputs);
+    const auto hash =
+        run::input_hash(request.type, request.type_version, request.config, request.inputs);
     const bool same = hash.ok() && *hash == self_.status.input_hash;
     if (same && !self_.status.bundle_digest.empty()) return true;
     StageMemory memory;
@@ -168,7 +186,8 @@ class ImageBuildRun {
     }
     if (view.state != StageView::State::kSucceeded) {
       conditions_.no("Built", view.reason, view.message);
-      conditions_.unknown("Succeeded", view.state == StageView::State::kStopped ? "Suspended" : "Building",
+      conditions_.unknown("Succeeded",
+                          view.state == StageView::State::kStopped ? "Suspended" : "Building",
                           view.reason + ": " + view.message);
       return false;
     }
@@ -188,18 +207,17 @@ class ImageBuildRun {
   void sign(const crds::Model& model) {
     conditions_.yes("Built", "Built", "bundle " + status_.bundle_digest);
     if (!status_.signature) {
-      const WorkView view = pursue(
-          out_, world_,
-          {"signer", "sign/" + status_.bundle_digest,
-           Json{{"op", "sign"},
-                {"namespace", self_.metadata.ns},
-                {"imageBuild", self_.metadata.name},
-                {"imageBuildUid", self_.metadata.uid},
-                {"repository", status_.repository},
-                {"bundleDigest", status_.bundle_digest},
-                {"modelDigest", model.spec.digest}},
-           kSignDeadline},
-          now_);
+      const WorkView view = pursue(out_, world_,
+                                   {"signer", "sign/" + status_.bundle_digest,
+                                    Json{{"op", "sign"},
+                                         {"namespace", self_.metadata.ns},
+                                         {"imageBuild", self_.metadata.name},
+                                         {"imageBuildUid", self_.metadata.uid},
+                                         {"repository", status_.repository},
+                                         {"bundleDigest", status_.bundle_digest},
+                                         {"modelDigest", model.spec.digest}},
+                                    kSignDeadline},
+                                   now_);
       if (view.phase == WorkView::Phase::kFailed) {
         conditions_.no("Signed", view.error.reason, view.error.message);
         conditions_.no("Succeeded", view.error.reason, "the signer refused: " + view.error.message);
@@ -220,7 +238,8 @@ class ImageBuildRun {
     }
     if (!status_.finished_at) status_.finished_at = whole_seconds(now_);
     conditions_.yes("Signed", "Signed");
-    conditions_.yes("Succeeded", "Succeeded", "bundle " + status_.bundle_digest + " is built and signed");
+    conditions_.yes("Succeeded", "Succeeded",
+                    "bundle " + status_.bundle_digest + " is built and signed");
   }
 
   const crds::ImageBuild& self_;
@@ -254,8 +273,8 @@ Result<Json> gate_config(const crds::HealthGate& gate) {
   return out;
 }
 
-kube::Outcome reconcile_imagebuild(const crds::ImageBuild& self, const kube::Observed& world, TimePoint now,
-                                   const Settings& settings) {
+kube::Outcome reconcile_imagebuild(const crds::ImageBuild& self, const kube::Observed& world,
+                                   TimePoint now, const Settings& settings) {
   if (self.metadata.deleting()) {
     kube::Outcome out;
     out.finalizer = kube::Finalizer::kRelease;

@@ -13,8 +13,8 @@ struct Io;
 
 namespace tango::controllers {
 
-kube::Outcome reconcile_imagebuild(const crds::ImageBuild& self, const kube::Observed& world, TimePoint now,
-                                   const Settings& settings);
+kube::Outcome reconcile_imagebuild(const crds::ImageBuild& self, const kube::Observed& world,
+                                   TimePoint now, const Settings& settings);
 
 // {goldenSamples, latencyUs, memoryBytes, warmupMs, soakMs} as bundles and device configurations
 // say it. Errors: InvalidDuration, InvalidQuantity.

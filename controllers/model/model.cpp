@@ -61,8 +61,9 @@ kube::Outcome reconcile_model(const crds::Model& self, const kube::Observed& wor
       out.finalizer = kube::Finalizer::kRelease;
       return out;
     }
-    conditions.no("Ready", "InUse", status.in_use_by.front().kind + " " + status.in_use_by.front().name +
-                                        " still uses the Model; it is deleted after that");
+    conditions.no("Ready", "InUse",
+                  status.in_use_by.front().kind + " " + status.in_use_by.front().name +
+                      " still uses the Model; it is deleted after that");
     out.status = kube::to_value(status);
     return out;
   }
@@ -78,7 +79,8 @@ kube::Outcome reconcile_model(const crds::Model& self, const kube::Observed& wor
     const WorkView found = pursue(
         out, world,
         {"registry", "exists/" + self.spec.repository + "@" + self.spec.digest,
-         Json{{"op", "exists"}, {"repository", self.spec.repository}, {"digest", self.spec.digest}}, kLookupDeadline},
+         Json{{"op", "exists"}, {"repository", self.spec.repository}, {"digest", self.spec.digest}},
+         kLookupDeadline},
         now);
     switch (found.phase) {
       case WorkView::Phase::kSucceeded:
@@ -86,8 +88,9 @@ kube::Outcome reconcile_model(const crds::Model& self, const kube::Observed& wor
           status.size = get_int(found.output, "size");
           conditions.yes("Ready", "Available", "the artifact is in the registry");
         } else {
-          conditions.no("Ready", "ArtifactMissing",
-                        "repository " + self.spec.repository + " has no artifact " + self.spec.digest);
+          conditions.no(
+              "Ready", "ArtifactMissing",
+              "repository " + self.spec.repository + " has no artifact " + self.spec.digest);
         }
         break;
       case WorkView::Phase::kRunning:

@@ -1,3 +1,4 @@
+#include "controllers/common/conditions.h"
 #include "controllers/project/project.h"
 #include "crds/image_build.h"
 #include "crds/tango_deployment.h"
@@ -9,16 +10,18 @@
 namespace tango::controllers {
 namespace {
 
-Json object(const kube::KindInfo& kind, const crds::TangoProject& project, const std::string& name, Json spec) {
+Json object(const kube::KindInfo& kind, const crds::TangoProject& project, const std::string& name,
+            Json spec) {
   return Json{{"apiVersion", kind.api_version()},
               {"kind", std::string(kind.kind)},
               {"metadata",
                {{"name", name},
                 {"namespace", project.metadata.ns},
                 {"labels",
-                 {{"app.kubernetes.io/managed-by", "tango"}, {std::string(kProjectLabel), project.metadata.name}}},
+                 {{"app.kubernetes.io/managed-by", "tango"},
+                  {std::string(kProjectLabel), project.metadata.name}}},
                 {"ownerReferences",
-                 Json::array({kube::encode(kube::owner_of(crds::TangoProject::kKind, project.metadata))})}}},
+                 Json::array({owner_reference(crds::TangoProject::kKind, project.metadata)})}}},
               {"spec", std::move(spec)}};
 }
 
@@ -26,12 +29,14 @@ Json object(const kube::KindInfo& kind, const crds::TangoProject& project, const
 std::string name_of(const crds::TangoProject& project, const std::string& stage, Json spec) {
   for (const char* key : {"podTemplate", "suspend"}) spec.erase(key);
   const auto text = canonical_json(spec);
-  return kube::child_name(project.metadata.name, stage, sha256(text.ok() ? *text : dump_json(spec)).hex());
+  return kube::child_name(project.metadata.name, stage,
+                          sha256(text.ok() ? *text : dump_json(spec)).hex());
 }
 
 }  // namespace
 
-Json trainjob_manifest(const crds::TangoProject& project, const std::string& network, const std::string& digest) {
+Json trainjob_manifest(const crds::TangoProject& project, const std::string& network,
+                       const std::string& digest) {
   const auto& s = project.spec;
   Json spec{{"task", std::string(to_string(s.task))},
             {"datasetRef", kube::to_value(s.dataset_ref)},
@@ -68,9 +73,11 @@ Json imagebuild_manifest(const crds::TangoProject& project, const crds::TangoPro
   return object(crds::ImageBuild::kKind, project, name, std::move(spec));
 }
 
-std::string deployment_name(const crds::TangoProject& project, const crds::TangoProjectTarget& target) {
+std::string deployment_name(const crds::TangoProject& project,
+                            const crds::TangoProjectTarget& target) {
   std::string name = project.metadata.name + "-" + target.name;
-  if (name.size() > 63) name = kube::child_name(project.metadata.name, target.name, sha256(name).hex());
+  if (name.size() > 63)
+    name = kube::child_name(project.metadata.name, target.name, sha256(name).hex());
   return name;
 }
 
@@ -82,10 +89,12 @@ Json deployment_manifest(const crds::TangoProject& project, const crds::TangoPro
             {"rollback", std::string(to_string(target.rollout.rollback))},
             {"paused", project.spec.suspend},
             {"target", Json::object()}};
-  if (target.device_selector) spec["target"]["deviceSelector"] = kube::to_value(*target.device_selector);
+  if (target.device_selector)
+    spec["target"]["deviceSelector"] = kube::to_value(*target.device_selector);
   if (target.rollout.trust) spec["trust"] = kube::to_value(*target.rollout.trust);
   if (target.io) spec["io"] = kube::to_value(*target.io);
-  return object(crds::TangoDeployment::kKind, project, deployment_name(project, target), std::move(spec));
+  return object(crds::TangoDeployment::kKind, project, deployment_name(project, target),
+                std::move(spec));
 }
 
 }  // namespace tango::controllers

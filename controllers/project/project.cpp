@@ -20,23 +20,27 @@ using State = crds::StageState;
 using StageName = crds::TangoProjectStatusStageName;
 using StageEntry = crds::TangoProjectStatusStage;
 
-constexpr StageName kLadder[] = {StageName::kData,   StageName::kSelect, StageName::kSearch, StageName::kTrain,
-                                 StageName::kExport, StageName::kBuild,  StageName::kDeploy};
+constexpr StageName kLadder[] = {StageName::kData,  StageName::kSelect, StageName::kSearch,
+                                 StageName::kTrain, StageName::kExport, StageName::kBuild,
+                                 StageName::kDeploy};
 
 Error unsupported(const std::string& what) {
-  return make_error(Code::kUnsupported, "Unsupported", what + " is not implemented by this version");
+  return make_error(Code::kUnsupported, "Unsupported",
+                    what + " is not implemented by this version");
 }
 
 // What the schema allows and this version does not do, with its path.
 Status check_supported(const crds::TangoProject& p) {
   const auto& s = p.spec;
-  if (to_string(s.task) != "Classification") return unsupported("spec.task " + std::string(to_string(s.task)));
+  if (to_string(s.task) != "Classification")
+    return unsupported("spec.task " + std::string(to_string(s.task)));
   if (to_string(s.search.nas) == "On") return unsupported("spec.search.nas On");
   if (to_string(s.search.hpo) == "On") return unsupported("spec.search.hpo On");
   const std::string mode(to_string(s.learning.mode));
   if (mode != "Scratch" && mode != "Distill") return unsupported("spec.learning.mode " + mode);
   if (mode == "Distill" && !s.learning.teacher_ref) {
-    return make_error(Code::kInvalid, "Invalid", "spec.learning.mode Distill needs spec.learning.teacherRef");
+    return make_error(Code::kInvalid, "Invalid",
+                      "spec.learning.mode Distill needs spec.learning.teacherRef");
   }
   if (s.learning.from_model_ref) return unsupported("spec.learning.fromModelRef");
   if (s.base_model.weights) return unsupported("spec.baseModel.weights");
@@ -53,7 +57,10 @@ Status check_supported(const crds::TangoProject& p) {
 class ProjectRun {
  public:
   ProjectRun(const crds::TangoProject& self, const kube::Observed& world, TimePoint now)
-      : self_(self), world_(world), now_(now), status_(self.status),
+      : self_(self),
+        world_(world),
+        now_(now),
+        status_(self.status),
         conditions_(status_.conditions, self.metadata.generation, now),
         spec_changed_(self.status.observed_generation.value_or(0) != self.metadata.generation) {
     status_.observed_generation = self.metadata.generation;
@@ -124,13 +131,15 @@ class ProjectRun {
       return false;
     }
     if (to_string(self_.spec.workflow) != "Manual") return true;
-    const bool given = std::any_of(self_.spec.approvals.begin(), self_.spec.approvals.end(), [&](const auto& a) {
-      return to_string(a.stage) == to_string(name) && a.version == self_.spec.version;
-    });
+    const bool given =
+        std::any_of(self_.spec.approvals.begin(), self_.spec.approvals.end(), [&](const auto& a) {
+          return to_string(a.stage) == to_string(name) && a.version == self_.spec.version;
+        });
     if (given) return true;
     const std::string stage(to_string(name));
     set(name, State::kReady, "AwaitingApproval",
-        "add {stage: " + stage + ", version: " + std::to_string(self_.spec.version) + "} to spec.approvals");
+        "add {stage: " + stage + ", version: " + std::to_string(self_.spec.version) +
+            "} to spec.approvals");
     if (!condition.empty()) conditions_.unknown(condition, "AwaitingApproval");
     return false;
   }
@@ -141,7 +150,8 @@ class ProjectRun {
     refer(StageName::kData, crds::Dataset::kKind, name);
     dataset_ = world_.get<crds::Dataset>(self_.metadata.ns, name);
     if (dataset_ == nullptr) {
-      const std::string message = "there is no Dataset " + name + " in namespace " + self_.metadata.ns;
+      const std::string message =
+          "there is no Dataset " + name + " in namespace " + self_.metadata.ns;
       set(StageName::kData, State::kStarted, "DatasetNotFound", message);
       conditions_.no("DatasetReady", "DatasetNotFound", message);
       return false;
@@ -162,7 +172,9 @@ class ProjectRun {
 
   bool select() {
     if (!may_start(StageName::kSelect, "BaseModelSelected")) return false;
-    if (!spec_changed_ && status_.base_model && entry(StageName::kSelect).state == State::kCompleted) return true;
+    if (!spec_changed_ && status_.base_model &&
+        entry(StageName::kSelect).state == State::kCompleted)
+      return true;
     graph::SelectionInput input;
     input.task = to_string(self_.spec.task);
     input.classes = dataset_->status.class_count.value_or(0);
@@ -172,20 +184,23 @@ class ProjectRun {
       input.height = size->median_height.value_or(0);
       input.width = size->median_width.value_or(0);
     }
-    if (const auto side = crds::auto_number(self_.spec.train.image_size, 0); side > 0) input.height = input.width = side;
+    if (const auto side = crds::auto_number(self_.spec.train.image_size, 0); side > 0)
+      input.height = input.width = side;
     for (const auto& target : self_.spec.targets) {
       const auto* profile = world_.get<crds::TargetProfile>("", target.profile_ref.name);
       if (profile == nullptr) {
-        return select_failed(State::kStarted, make_error(Code::kNotFound, "ProfileNotFound",
-                                                         "target " + target.name + ": there is no TargetProfile " +
-                                                             target.profile_ref.name));
+        return select_failed(State::kStarted,
+                             make_error(Code::kNotFound, "ProfileNotFound",
+                                        "target " + target.name + ": there is no TargetProfile " +
+                                            target.profile_ref.name));
       }
       graph::SelectionTarget t;
       t.name = target.name;
       if (const auto& a = profile->spec.accelerator) {
         t.accelerator = to_string(a->kind);
         if (t.accelerator == "None") t.accelerator.clear();
-        t.accelerator_memory = static_cast<std::uint64_t>(kube::parse_quantity(a->memory).value_or(0));
+        t.accelerator_memory =
+            static_cast<std::uint64_t>(kube::parse_quantity(a->memory).value_or(0));
       }
       t.phone = to_string(profile->spec.delivery) == "AndroidProject";
       input.targets.push_back(std::move(t));
@@ -195,10 +210,12 @@ class ProjectRun {
       if (auto v = parse_duration(limits.latency); v.ok()) input.max_latency = *v;
     }
     if (!limits.memory.empty()) {
-      if (auto v = kube::parse_quantity(limits.memory); v.ok()) input.max_memory = static_cast<std::uint64_t>(*v);
+      if (auto v = kube::parse_quantity(limits.memory); v.ok())
+        input.max_memory = static_cast<std::uint64_t>(*v);
     }
     if (!limits.model_size.empty()) {
-      if (auto v = kube::parse_quantity(limits.model_size); v.ok()) input.max_model_size = static_cast<std::uint64_t>(*v);
+      if (auto v = kube::parse_quantity(limits.model_size); v.ok())
+        input.max_model_size = static_cast<std::uint64_t>(*v);
     }
     auto selection = graph::select_base_model(input);
     if (!selection.ok()) return select_failed(State::kFailed, selection.error());
@@ -231,7 +248,8 @@ class ProjectRun {
 
   // Stages Train and Export: one TrainJob.
   bool train() {
-    const Json manifest = trainjob_manifest(self_, status_.base_model->name, dataset_->status.digest);
+    const Json manifest =
+        trainjob_manifest(self_, status_.base_model->name, dataset_->status.digest);
     const std::string name = manifest["metadata"]["name"];
     const auto* job = world_.get<crds::TrainJob>(self_.metadata.ns, name);
     if (job == nullptr && !may_start(StageName::kTrain, "Trained")) return false;
@@ -262,7 +280,9 @@ class ProjectRun {
     if (!trained) {
       State state = current == nullptr ? State::kStarted : current->state;
       if (failed) state = State::kFailed;
-      const std::string reason = failed ? done->reason : current == nullptr ? "Waiting" : current->reason;
+      const std::string reason = failed               ? done->reason
+                                 : current == nullptr ? "Waiting"
+                                                      : current->reason;
       set(StageName::kTrain, state, reason, message);
       set(StageName::kExport, State::kReady, "Waiting");
       conditions_.set("Trained", failed ? "False" : "Unknown", reason, message);
@@ -271,15 +291,20 @@ class ProjectRun {
     set(StageName::kTrain, State::kCompleted, "Succeeded");
     conditions_.yes("Trained", "Succeeded");
     if (done == nullptr || done->status != "True") {
-      const State state = failed ? State::kFailed : current != nullptr ? current->state : State::kRunning;
-      const std::string reason = failed ? done->reason : exporting && current != nullptr ? current->reason : "Running";
+      const State state = failed               ? State::kFailed
+                          : current != nullptr ? current->state
+                                               : State::kRunning;
+      const std::string reason = failed                            ? done->reason
+                                 : exporting && current != nullptr ? current->reason
+                                                                   : "Running";
       set(StageName::kExport, state, reason, message);
       conditions_.set("Exported", failed ? "False" : "Unknown", reason, message);
       return false;
     }
     if (!job->status.model_ref) {
       set(StageName::kExport, State::kFailed, "NoModel", "the recipe ended without a model");
-      conditions_.no("Exported", "NoModel", "the recipe of TrainJob " + name + " ended without a model");
+      conditions_.no("Exported", "NoModel",
+                     "the recipe of TrainJob " + name + " ended without a model");
       return false;
     }
     set(StageName::kExport, State::kCompleted, "Succeeded", "Model " + job->status.model_ref->name);
@@ -302,7 +327,8 @@ class ProjectRun {
 
   bool build() {
     std::erase_if(status_.targets, [&](const auto& t) {
-      return std::none_of(self_.spec.targets.begin(), self_.spec.targets.end(), [&](const auto& s) { return s.name == t.name; });
+      return std::none_of(self_.spec.targets.begin(), self_.spec.targets.end(),
+                          [&](const auto& s) { return s.name == t.name; });
     });
     if (self_.spec.targets.empty()) {
       set(StageName::kBuild, State::kCompleted, "NoTargets", "spec.targets is empty");
@@ -321,7 +347,8 @@ class ProjectRun {
       }
       refer(StageName::kBuild, crds::ImageBuild::kKind, name);
       target_status(target.name).image_build = name;
-      const auto* done = b == nullptr ? nullptr : kube::find_condition(b->status.conditions, "Succeeded");
+      const auto* done =
+          b == nullptr ? nullptr : kube::find_condition(b->status.conditions, "Succeeded");
       if (done != nullptr && done->status == "True") {
         ++ready;
       } else if (done != nullptr && done->status == "False") {
@@ -335,9 +362,11 @@ class ProjectRun {
       conditions_.no("Built", failed.substr(0, failed.find(':')), failed);
       return false;
     }
-    const std::string count = std::to_string(ready) + " of " + std::to_string(self_.spec.targets.size()) + " targets are built";
+    const std::string count = std::to_string(ready) + " of " +
+                              std::to_string(self_.spec.targets.size()) + " targets are built";
     if (ready < self_.spec.targets.size()) {
-      set(StageName::kBuild, State::kRunning, "Building", count + (waiting.empty() ? "" : "; " + waiting));
+      set(StageName::kBuild, State::kRunning, "Building",
+          count + (waiting.empty() ? "" : "; " + waiting));
       conditions_.unknown("Built", "Building", count);
       return false;
     }
@@ -382,7 +411,8 @@ class ProjectRun {
       set(StageName::kDeploy, State::kFailed, "RolloutFailed", failed);
       conditions_.no("Deployed", "RolloutFailed", failed);
     } else if (ready == self_.spec.targets.size()) {
-      set(StageName::kDeploy, State::kCompleted, "Succeeded", std::to_string(ready) + " targets run the model");
+      set(StageName::kDeploy, State::kCompleted, "Succeeded",
+          std::to_string(ready) + " targets run the model");
       conditions_.yes("Deployed", "Succeeded");
     } else {
       set(StageName::kDeploy, State::kRunning, "Deploying", waiting);
@@ -409,7 +439,8 @@ class ProjectRun {
       const StageEntry& e = entry(name);
       if (e.state == State::kCompleted) continue;
       status_.stage = to_string(name);
-      const std::string message = status_.stage + ": " + e.reason + (e.message.empty() ? "" : ": " + e.message);
+      const std::string message =
+          status_.stage + ": " + e.reason + (e.message.empty() ? "" : ": " + e.message);
       if (e.state == State::kFailed) {
         conditions_.no("Ready", e.reason, message);
       } else if (self_.spec.suspend) {
@@ -425,13 +456,20 @@ class ProjectRun {
   }
   static std::string_view working_word(StageName name) {
     switch (name) {
-      case StageName::kData: return "WaitingForData";
-      case StageName::kSelect: return "Selecting";
-      case StageName::kSearch: return "Searching";
-      case StageName::kTrain: return "Training";
-      case StageName::kExport: return "Exporting";
-      case StageName::kBuild: return "Building";
-      case StageName::kDeploy: return "Deploying";
+      case StageName::kData:
+        return "WaitingForData";
+      case StageName::kSelect:
+        return "Selecting";
+      case StageName::kSearch:
+        return "Searching";
+      case StageName::kTrain:
+        return "Training";
+      case StageName::kExport:
+        return "Exporting";
+      case StageName::kBuild:
+        return "Building";
+      case StageName::kDeploy:
+        return "Deploying";
     }
     return "Working";
   }
@@ -444,7 +482,8 @@ class ProjectRun {
         if (m->metadata.label(kProjectLabel) != self_.metadata.name) continue;
         if (m->metadata.deleting()) continue;
         left = true;
-        out_.remove.push_back({crds::Model::kKind, m->metadata.ns, m->metadata.name, m->metadata.uid, {}});
+        out_.remove.push_back(
+            {crds::Model::kKind, m->metadata.ns, m->metadata.name, m->metadata.uid, {}});
       }
       if (left) return std::move(out_);
     }
@@ -464,8 +503,8 @@ class ProjectRun {
 
 }  // namespace
 
-kube::Outcome reconcile_project(const crds::TangoProject& self, const kube::Observed& world, TimePoint now,
-                                const Settings&) {
+kube::Outcome reconcile_project(const crds::TangoProject& self, const kube::Observed& world,
+                                TimePoint now, const Settings&) {
   return ProjectRun(self, world, now).run();
 }
 

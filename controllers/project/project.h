@@ -13,15 +13,17 @@ struct TangoProjectTarget;
 
 namespace tango::controllers {
 
-kube::Outcome reconcile_project(const crds::TangoProject& self, const kube::Observed& world, TimePoint now,
-                                const Settings& settings);
+kube::Outcome reconcile_project(const crds::TangoProject& self, const kube::Observed& world,
+                                TimePoint now, const Settings& settings);
 
 // Manifests of the children; their names follow from what they say.
-Json trainjob_manifest(const crds::TangoProject& project, const std::string& network, const std::string& digest);
+Json trainjob_manifest(const crds::TangoProject& project, const std::string& network,
+                       const std::string& digest);
 Json imagebuild_manifest(const crds::TangoProject& project, const crds::TangoProjectTarget& target,
                          const std::string& model);
 Json deployment_manifest(const crds::TangoProject& project, const crds::TangoProjectTarget& target,
                          const std::string& image_build);
-std::string deployment_name(const crds::TangoProject& project, const crds::TangoProjectTarget& target);
+std::string deployment_name(const crds::TangoProject& project,
+                            const crds::TangoProjectTarget& target);
 
 }  // namespace tango::controllers

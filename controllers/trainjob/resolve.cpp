@@ -11,9 +11,11 @@ namespace {
 constexpr std::string_view kRecipeLabel = "ml-tango.io/recipe";
 
 Result<recipes::Recipe> find_recipe(const crds::TrainJob& job, const kube::Observed& world) {
-  if (job.spec.recipe) return recipes::parse_recipe(kube::to_value(*job.spec.recipe), "spec.recipe");
+  if (job.spec.recipe)
+    return recipes::parse_recipe(kube::to_value(*job.spec.recipe), "spec.recipe");
   if (!job.spec.recipe_ref) {
-    return make_error(Code::kInvalid, "InvalidRecipe", "the job has neither spec.recipe nor spec.recipeRef");
+    return make_error(Code::kInvalid, "InvalidRecipe",
+                      "the job has neither spec.recipe nor spec.recipeRef");
   }
   const std::string& name = job.spec.recipe_ref->name;
   if (const auto* map = world.get<kube::ConfigMap>(job.metadata.ns, name);
@@ -23,7 +25,8 @@ Result<recipes::Recipe> find_recipe(const crds::TrainJob& job, const kube::Obser
         return recipes::parse_recipe_yaml(it->second, "configmap/" + name);
       }
     }
-    return make_error(Code::kInvalid, "InvalidRecipe", "ConfigMap " + name + " has no entry recipe.yaml");
+    return make_error(Code::kInvalid, "InvalidRecipe",
+                      "ConfigMap " + name + " has no entry recipe.yaml");
   }
   auto found = recipes::catalogue_recipe(name);
   if (found.ok()) return found;
@@ -41,9 +44,12 @@ Json scalar(const std::string& text) {
 // Settings of the job that several stages share; each stage type takes those that it knows.
 Json project_layer(const crds::TrainJob& job, const crds::Dataset& dataset) {
   const auto& t = job.spec.train;
-  Json all{{"epochs", scalar(t.epochs)},       {"batchSize", scalar(t.batch_size)},
-           {"imageSize", scalar(t.image_size)}, {"optimizer", t.optimizer},
-           {"learningRate", scalar(t.learning_rate)}, {"seed", t.seed},
+  Json all{{"epochs", scalar(t.epochs)},
+           {"batchSize", scalar(t.batch_size)},
+           {"imageSize", scalar(t.image_size)},
+           {"optimizer", t.optimizer},
+           {"learningRate", scalar(t.learning_rate)},
+           {"seed", t.seed},
            {"earlyStopping", t.early_stopping}};
   // An Auto of the job does not cover what the recipe says.
   for (auto it = all.begin(); it != all.end();) {
@@ -65,14 +71,16 @@ Json project_layer(const crds::TrainJob& job, const crds::Dataset& dataset) {
 Result<recipes::Set> parse_set(std::string_view text) {
   const auto equal = text.find('=');
   if (equal == std::string_view::npos || equal == 0) {
-    return make_error(Code::kInvalid, "InvalidSetting", "a setting reads path=value, not " + std::string(text));
+    return make_error(Code::kInvalid, "InvalidSetting",
+                      "a setting reads path=value, not " + std::string(text));
   }
   const std::string value(text.substr(equal + 1));
   auto parsed = parse_json(value);
   return recipes::Set{std::string(text.substr(0, equal)), parsed.ok() ? *parsed : Json(value)};
 }
 
-Result<std::vector<recipes::ResolvedStage>> resolve_stages(const crds::TrainJob& job, const crds::Dataset& dataset,
+Result<std::vector<recipes::ResolvedStage>> resolve_stages(const crds::TrainJob& job,
+                                                           const crds::Dataset& dataset,
                                                            const kube::Observed& world) {
   TRY_ASSIGN(const recipes::Recipe recipe, find_recipe(job, world));
   std::vector<recipes::Set> sets;

@@ -27,38 +27,52 @@ Json numbers_of(const Json& metrics) {
 
 crds::StageState state_of(StageView::State state) {
   switch (state) {
-    case StageView::State::kWaiting: return crds::StageState::kStarted;
-    case StageView::State::kRunning: return crds::StageState::kRunning;
-    case StageView::State::kStopping: return crds::StageState::kStopping;
-    case StageView::State::kStopped: return crds::StageState::kStopped;
-    case StageView::State::kSucceeded: return crds::StageState::kCompleted;
-    case StageView::State::kFailed: return crds::StageState::kFailed;
+    case StageView::State::kWaiting:
+      return crds::StageState::kStarted;
+    case StageView::State::kRunning:
+      return crds::StageState::kRunning;
+    case StageView::State::kStopping:
+      return crds::StageState::kStopping;
+    case StageView::State::kStopped:
+      return crds::StageState::kStopped;
+    case StageView::State::kSucceeded:
+      return crds::StageState::kCompleted;
+    case StageView::State::kFailed:
+      return crds::StageState::kFailed;
   }
   return crds::StageState::kReady;
 }
 
 class TrainJobRun {
  public:
-  TrainJobRun(const crds::TrainJob& self, const kube::Observed& world, TimePoint now, const Settings& settings)
-      : self_(self), world_(world), now_(now), settings_(settings), status_(self.status),
+  TrainJobRun(const crds::TrainJob& self, const kube::Observed& world, TimePoint now,
+              const Settings& settings)
+      : self_(self),
+        world_(world),
+        now_(now),
+        settings_(settings),
+        status_(self.status),
         conditions_(status_.conditions, self.metadata.generation, now) {
     status_.observed_generation = self.metadata.generation;
     const auto& project = self.spec.project_ref;
-    repository_ = repository_of(settings, self.metadata.ns, project ? project->name : self.metadata.name);
+    repository_ =
+        repository_of(settings, self.metadata.ns, project ? project->name : self.metadata.name);
   }
 
   kube::Outcome run() {
     if (ended()) return finish();
     if (auto valid = check_object(self_); !valid.ok()) return refuse(valid.error());
-    const Json pod_template = self_.spec.pod_template ? kube::to_value(*self_.spec.pod_template) : Json();
+    const Json pod_template =
+        self_.spec.pod_template ? kube::to_value(*self_.spec.pod_template) : Json();
     if (const auto account = refused_service_account(pod_template, settings_); !account.empty()) {
       return refuse(make_error(Code::kDenied, "ServiceAccountNotAllowed",
-                               "spec.podTemplate.serviceAccountName " + account + " is not in the operator's allow-list"));
+                               "spec.podTemplate.serviceAccountName " + account +
+                                   " is not in the operator's allow-list"));
     }
     dataset_ = world_.get<crds::Dataset>(self_.metadata.ns, self_.spec.dataset_ref.name);
     if (dataset_ == nullptr) {
-      return wait("DatasetNotFound", "there is no Dataset " + self_.spec.dataset_ref.name + " in namespace " +
-                                         self_.metadata.ns);
+      return wait("DatasetNotFound", "there is no Dataset " + self_.spec.dataset_ref.name +
+                                         " in namespace " + self_.metadata.ns);
     }
     auto mount = data_mount(*dataset_, settings_);
     if (!mount.ok()) return refuse(mount.error());
@@ -103,21 +117,24 @@ class TrainJobRun {
   bool pin_dataset() {
     if (!kube::is_true(dataset_->status.conditions, "Ready")) {
       const kube::Condition* ready = kube::find_condition(dataset_->status.conditions, "Ready");
-      conditions_.no("DatasetReady", ready == nullptr ? "Pending" : ready->reason, ready == nullptr ? "" : ready->message);
-      conditions_.unknown("Succeeded", "DatasetNotReady",
-                          "Dataset " + dataset_->metadata.name + ": " +
-                              (ready == nullptr ? "not looked at yet" : ready->reason + ": " + ready->message));
+      conditions_.no("DatasetReady", ready == nullptr ? "Pending" : ready->reason,
+                     ready == nullptr ? "" : ready->message);
+      conditions_.unknown(
+          "Succeeded", "DatasetNotReady",
+          "Dataset " + dataset_->metadata.name + ": " +
+              (ready == nullptr ? "not looked at yet" : ready->reason + ": " + ready->message));
       return false;
     }
     if (status_.dataset_digest.empty()) {
-      status_.dataset_digest = self_.spec.dataset_digest.empty() ? dataset_->status.digest : self_.spec.dataset_digest;
+      status_.dataset_digest =
+          self_.spec.dataset_digest.empty() ? dataset_->status.digest : self_.spec.dataset_digest;
     }
-    const bool started = std::any_of(status_.stages.begin(), status_.stages.end(), [](const StageStatus& s) {
-      return s.state == crds::StageState::kCompleted;
-    });
+    const bool started =
+        std::any_of(status_.stages.begin(), status_.stages.end(),
+                    [](const StageStatus& s) { return s.state == crds::StageState::kCompleted; });
     if (status_.dataset_digest != dataset_->status.digest && !started) {
-      const std::string message = "the Dataset has digest " + dataset_->status.digest + ", the job needs " +
-                                  status_.dataset_digest;
+      const std::string message = "the Dataset has digest " + dataset_->status.digest +
+                                  ", the job needs " + status_.dataset_digest;
       conditions_.no("DatasetReady", "DatasetChanged", message);
       conditions_.no("Succeeded", "DatasetChanged", message);
       return false;
@@ -129,8 +146,9 @@ class TrainJobRun {
   void write_ladder(const std::vector<recipes::ResolvedStage>& stages) {
     decltype(status_.stages) ladder;
     for (const recipes::ResolvedStage& s : stages) {
-      auto it = std::find_if(status_.stages.begin(), status_.stages.end(),
-                             [&](const StageStatus& x) { return x.name == s.stage.name && x.type == s.stage.type; });
+      auto it = std::find_if(
+          status_.stages.begin(), status_.stages.end(),
+          [&](const StageStatus& x) { return x.name == s.stage.name && x.type == s.stage.type; });
       StageStatus entry;
       if (it != status_.stages.end()) entry = *it;
       entry.name = s.stage.name;
@@ -151,8 +169,10 @@ class TrainJobRun {
     switch (ref.kind) {
       case recipes::InputRef::Kind::kDatasetRef:
         if (ref.name != "Auto" && ref.name != dataset_->metadata.name) {
-          return make_error(Code::kUnsupported, "Unsupported",
-                            "input " + port + ": a stage with another Dataset than spec.datasetRef is not implemented");
+          return make_error(
+              Code::kUnsupported, "Unsupported",
+              "input " + port +
+                  ": a stage with another Dataset than spec.datasetRef is not implemented");
         }
         return status_.dataset_digest;
       case recipes::InputRef::Kind::kFrom: {
@@ -167,16 +187,19 @@ class TrainJobRun {
       case recipes::InputRef::Kind::kModelRef: {
         std::string name = ref.name;
         if (name == "Auto") {
-          const auto& chosen = port == "teacher" ? self_.spec.teacher_ref : self_.spec.from_model_ref;
+          const auto& chosen =
+              port == "teacher" ? self_.spec.teacher_ref : self_.spec.from_model_ref;
           if (!chosen) {
             return make_error(Code::kInvalid, "ModelNotFound",
-                              "input " + port + " needs spec." + (port == "teacher" ? "teacherRef" : "fromModelRef"));
+                              "input " + port + " needs spec." +
+                                  (port == "teacher" ? "teacherRef" : "fromModelRef"));
           }
           name = chosen->name;
         }
         const auto* model = world_.get<crds::Model>(self_.metadata.ns, name);
         if (model == nullptr) {
-          return make_error(Code::kNotFound, "ModelNotFound", "input " + port + ": there is no Model " + name);
+          return make_error(Code::kNotFound, "ModelNotFound",
+                            "input " + port + ": there is no Model " + name);
         }
         return model->spec.digest;
       }
@@ -206,7 +229,8 @@ class TrainJobRun {
       }
       request.inputs[port] = *digest;
     }
-    const auto hash = run::input_hash(request.type, request.type_version, request.config, request.inputs);
+    const auto hash =
+        run::input_hash(request.type, request.type_version, request.config, request.inputs);
     const bool same = hash.ok() && *hash == entry.input_hash;
     if (same && entry.state == crds::StageState::kCompleted) return true;
     if (!same) {
@@ -261,7 +285,8 @@ class TrainJobRun {
     const std::string message = "stage " + entry.name + ": " + entry.reason + ": " + entry.message;
     if (!goes_on) {
       conditions_.no("Succeeded", entry.reason, message);
-    } else if (entry.state == crds::StageState::kStopped || entry.state == crds::StageState::kStopping) {
+    } else if (entry.state == crds::StageState::kStopped ||
+               entry.state == crds::StageState::kStopping) {
       conditions_.unknown("Succeeded", "Suspended", message);
     } else {
       conditions_.unknown("Succeeded", "Running", message);
@@ -278,7 +303,8 @@ class TrainJobRun {
       return finish();  // eval and infer modes have no model
     }
     status_.model_digest = source->outputs.at("model");
-    const std::string owner = self_.spec.project_ref ? self_.spec.project_ref->name : self_.metadata.name;
+    const std::string owner =
+        self_.spec.project_ref ? self_.spec.project_ref->name : self_.metadata.name;
     const std::string name = kube::child_name(owner, "model", source->input_hash);
     status_.model_ref = crds::NameRef{name};
     const auto* model = world_.get<crds::Model>(self_.metadata.ns, name);
@@ -313,13 +339,16 @@ class TrainJobRun {
       spec["lineage"]["projectVersion"] = self_.spec.project_version;
     }
     for (const recipes::ResolvedStage& s : stages) {
-      if (const std::string network = get_string(s.stage.config, "network"); !network.empty()) spec["baseModel"] = network;
+      if (const std::string network = get_string(s.stage.config, "network"); !network.empty())
+        spec["baseModel"] = network;
     }
     // What the exporter says about the network itself.
-    for (const char* key : {"formats", "graphDigest", "classes", "input", "parameters", "flops", "licence"}) {
+    for (const char* key :
+         {"formats", "graphDigest", "classes", "input", "parameters", "flops", "licence"}) {
       if (facts_.contains(key)) spec[key] = facts_[key];
     }
-    if (!dataset_->status.classes.empty() && !spec.contains("classes")) spec["classes"] = dataset_->status.classes;
+    if (!dataset_->status.classes.empty() && !spec.contains("classes"))
+      spec["classes"] = dataset_->status.classes;
     return Json{{"apiVersion", crds::Model::kKind.api_version()},
                 {"kind", "Model"},
                 {"metadata",
@@ -347,8 +376,8 @@ class TrainJobRun {
 
 }  // namespace
 
-kube::Outcome reconcile_trainjob(const crds::TrainJob& self, const kube::Observed& world, TimePoint now,
-                                 const Settings& settings) {
+kube::Outcome reconcile_trainjob(const crds::TrainJob& self, const kube::Observed& world,
+                                 TimePoint now, const Settings& settings) {
   if (self.metadata.deleting()) {
     kube::Outcome out;
     out.finalizer = kube::Finalizer::kRelease;

@@ -14,13 +14,15 @@ struct TrainJob;
 
 namespace tango::controllers {
 
-kube::Outcome reconcile_trainjob(const crds::TrainJob& self, const kube::Observed& world, TimePoint now,
-                                 const Settings& settings);
+kube::Outcome reconcile_trainjob(const crds::TrainJob& self, const kube::Observed& world,
+                                 TimePoint now, const Settings& settings);
 
 // The stages of this job with their resolved configuration. Errors: RecipeNotFound, UnknownKey, ...
-Result<std::vector<recipes::ResolvedStage>> resolve_stages(const crds::TrainJob& job, const crds::Dataset& dataset,
+Result<std::vector<recipes::ResolvedStage>> resolve_stages(const crds::TrainJob& job,
+                                                           const crds::Dataset& dataset,
                                                            const kube::Observed& world);
-// "train.epochs=3" -> {path, value}; numbers, true/false and JSON are typed. Errors: InvalidSetting.
+// "train.epochs=3" -> {path, value}; numbers, true/false and JSON are typed. Errors:
+// InvalidSetting.
 Result<recipes::Set> parse_set(std::string_view text);
 
 }  // namespace tango::controllers
