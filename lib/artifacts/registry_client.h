@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -48,6 +49,10 @@ struct RegistryOptions {
   Secret<std::string> password;  // basic
   Nanos timeout = Seconds{60};
   int max_attempts = 4;  // of idempotent requests on 429/5xx/connection errors
+  std::uint64_t max_blob = 4ull << 30;   // of a pull; BlobTooLarge above
+  std::uint64_t piece_bytes = 8u << 20;  // uploads are cut into these, large downloads too
+  Nanos max_retry_wait = Seconds{20};    // of one wait, Retry-After included
+  Clock* clock = nullptr;                // null: system_clock()
 };
 
 class RegistryClient {
@@ -83,6 +88,17 @@ class RegistryClient {
   const RegistryOptions& options() const { return options_; }
 
  private:
+  std::string url(std::string_view rest) const;
+  std::string absolute(std::string_view location) const;
+  // One request with credentials; repeated when `idempotent`. Statuses of failures become errors,
+  // 404 NotFound.
+  Result<HttpResponse> send(HttpRequest request, bool idempotent, std::string_view what);
+  Result<HttpResponse> send_once(HttpRequest& request, std::string_view what);
+  Status push_pieces(const Digest& digest, std::uint64_t size,
+                     const std::function<Result<std::string>(std::uint64_t, std::size_t)>& read);
+  Result<std::uint64_t> uploaded_so_far(const std::string& location);
+  Status update_referrers_tag(const Digest& subject, const Descriptor& added);
+  Result<Json> referrers_index(const Digest& subject, std::string_view artifact_type);
   HttpClient& http_;
   RegistryOptions options_;
 };
@@ -93,6 +109,10 @@ inline constexpr std::string_view kBundleArtifact = "application/vnd.ml-tango.bu
 inline constexpr std::string_view kDatasetArtifact = "application/vnd.ml-tango.dataset.v1";
 inline constexpr std::string_view kRunArtifact = "application/vnd.ml-tango.run.v1";
 inline constexpr std::string_view kAgentArtifact = "application/vnd.ml-tango.agent.v1";
+inline constexpr std::string_view kOciManifestType = "application/vnd.oci.image.manifest.v1+json";
+inline constexpr std::string_view kOciIndexType = "application/vnd.oci.image.index.v1+json";
+inline constexpr std::string_view kEmptyConfigType = "application/vnd.oci.empty.v1+json";
+inline constexpr std::size_t kMaxManifestBytes = 4u << 20;
 inline constexpr std::string_view kSignatureArtifact = "application/vnd.ml-tango.signature.v1+json";
 
 }  // namespace tango::artifacts
