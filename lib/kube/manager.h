@@ -14,10 +14,10 @@
 #include "lib/base/http.h"
 #include "lib/base/metrics.h"
 #include "lib/base/result.h"
-#include "lib/kube-types/codec.h"
 #include "lib/kube-types/meta.h"
 #include "lib/kube-types/outcome.h"
 #include "lib/kube/client.h"
+#include "lib/kube/kind.h"
 
 namespace tango::kube {
 
@@ -35,30 +35,6 @@ class Executor {
   };
   virtual void start(const Work& work, Callbacks callbacks) = 0;
   virtual void cancel(std::string_view key) = 0;
-};
-
-struct ErasedKind {
-  KindInfo info;
-  std::type_index type;
-  // Parsed object with its metadata.
-  std::function<Result<std::pair<ObjectMeta, std::shared_ptr<const void>>>(std::string_view json)>
-      parse;
-};
-template <typename T>
-ErasedKind erased_kind() {
-  return ErasedKind{
-      T::kKind, typeid(T),
-      [](std::string_view json) -> Result<std::pair<ObjectMeta, std::shared_ptr<const void>>> {
-        auto parsed = Codec<T>::parse(json);
-        if (!parsed.ok()) return std::move(parsed).error();
-        auto object = std::make_shared<const T>(std::move(parsed).value());
-        return std::pair<ObjectMeta, std::shared_ptr<const void>>(object->metadata, object);
-      }};
-}
-
-struct ObjectKey {
-  std::string ns, name;
-  auto operator<=>(const ObjectKey&) const = default;
 };
 
 // Which of my objects to reconcile when an object of another kind changed.

@@ -1,6 +1,7 @@
 // The client against Debian's docker-registry (a real CNCF distribution 2.8), and against a
 // scripted HttpClient for what a healthy registry never does.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -36,7 +37,8 @@ class RealRegistry : public ::testing::Test {
     http_ = make_curl_client({});
     port_ = free_port();
     std::string config =
-        "version: 0.1\nlog: {level: fatal, accesslog: {disabled: true}}\nstorage:\n  filesystem: {rootdirectory: " +
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage:\n  filesystem: "
+        "{rootdirectory: " +
         (dir_ / "data").string() +
         "}\n  delete: {enabled: true}\nhttp:\n  addr: 127.0.0.1:" + std::to_string(port_) + "\n";
     ASSERT_TRUE(write_file_atomic(dir_ / "conf.yml", config).ok());
@@ -48,6 +50,10 @@ class RealRegistry : public ::testing::Test {
     options.argv = {kProgram, "serve", (dir_ / "conf.yml").string()};
     options.die_with_parent = true;
     options.clear_env = true;
+    Fd quiet(
+        ::open((dir_ / "registry.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    options.stdout_fd = quiet.get();
+    options.stderr_fd = quiet.get();
     auto child = spawn(options);
     ASSERT_TRUE(child.ok()) << child.error().to_string();
     child_.emplace(std::move(*child));
