@@ -476,7 +476,7 @@ void PodRunner::clean_up() {
         if (auto s = dir.started()) ::kill(s->pid, SIGTERM);
       }
     }
-    if (!busy) (void)remove_all(pod.path());
+    if (!busy) (void)tango::remove_all(pod.path());
   }
 }
 

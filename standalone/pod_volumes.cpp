@@ -189,7 +189,7 @@ Result<std::vector<MountPoint>> prepare_mounts(const Json& pod, const Json& cont
       std::error_code ec;
       if (fs::is_directory(local, ec)) {
         if (!fs::is_symlink(fs::symlink_status(inside, ec))) {
-          TRY(remove_all(inside));
+          TRY(tango::remove_all(inside));
           fs::create_directory_symlink(local, inside, ec);
           if (ec) return config_error("cannot mount " + mount_path + ": " + ec.message());
         }
