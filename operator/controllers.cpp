@@ -24,9 +24,10 @@ using Reconcile = kube::Outcome (*)(const T&, const Observed&, TimePoint, const 
 
 template <typename T>
 kube::ControllerBuilder build(std::string name, Reconcile<T> reconcile, const Settings& settings) {
-  return kube::controller<T>(std::move(name), [reconcile, settings](const T& self, const Observed& world, TimePoint now) {
-    return reconcile(self, world, now, settings);
-  });
+  return kube::controller<T>(
+      std::move(name), [reconcile, settings](const T& self, const Observed& world, TimePoint now) {
+        return reconcile(self, world, now, settings);
+      });
 }
 
 // Every object of kind T in the namespace for which `uses` holds.
@@ -61,7 +62,9 @@ void add_learning(kube::Manager& manager, const Settings& settings) {
                   .owns<kube::Job>()
                   .watches<kube::Pod>(owner_of_job<TrainJob>)
                   .watches<Dataset>([](const Dataset& d, const Observed& w) {
-                    return those<TrainJob>(w, d.metadata.ns, [&](const TrainJob& t) { return t.spec.dataset_ref.name == d.metadata.name; });
+                    return those<TrainJob>(w, d.metadata.ns, [&](const TrainJob& t) {
+                      return t.spec.dataset_ref.name == d.metadata.name;
+                    });
                   })
                   .watches<Model>([](const Model& m, const Observed& w) {
                     return those<TrainJob>(w, m.metadata.ns, [&](const TrainJob& t) {
@@ -83,10 +86,14 @@ void add_learning(kube::Manager& manager, const Settings& settings) {
                   .owns<kube::Job>()
                   .watches<kube::Pod>(owner_of_job<ImageBuild>)
                   .watches<Model>([](const Model& m, const Observed& w) {
-                    return those<ImageBuild>(w, m.metadata.ns, [&](const ImageBuild& b) { return b.spec.model_ref.name == m.metadata.name; });
+                    return those<ImageBuild>(w, m.metadata.ns, [&](const ImageBuild& b) {
+                      return b.spec.model_ref.name == m.metadata.name;
+                    });
                   })
                   .watches<TargetProfile>([](const TargetProfile& p, const Observed& w) {
-                    return those<ImageBuild>(w, "", [&](const ImageBuild& b) { return b.spec.profile_ref.name == p.metadata.name; });
+                    return those<ImageBuild>(w, "", [&](const ImageBuild& b) {
+                      return b.spec.profile_ref.name == p.metadata.name;
+                    });
                   })
                   .build());
 }
@@ -99,7 +106,9 @@ void add_projects(kube::Manager& manager, const Settings& settings) {
                   .owns<ImageBuild>()
                   .owns<TangoDeployment>()
                   .watches<Dataset>([](const Dataset& d, const Observed& w) {
-                    return those<TangoProject>(w, d.metadata.ns, [&](const TangoProject& p) { return p.spec.dataset_ref.name == d.metadata.name; });
+                    return those<TangoProject>(w, d.metadata.ns, [&](const TangoProject& p) {
+                      return p.spec.dataset_ref.name == d.metadata.name;
+                    });
                   })
                   .watches<TargetProfile>([](const TargetProfile& profile, const Observed& w) {
                     return those<TangoProject>(w, "", [&](const TangoProject& p) {
@@ -118,13 +127,14 @@ void add_projects(kube::Manager& manager, const Settings& settings) {
 
 // Deployments that select the device, or that have something on it.
 Keys deployments_of(const crds::Device& device, const Observed& world) {
-  return those<crds::TangoDeployment>(world, device.metadata.ns, [&](const crds::TangoDeployment& d) {
-    if (controllers::selects(d, device)) return true;
-    for (const auto& slot : device.status.slots) {
-      if (slot.deployment_uid == d.metadata.uid) return true;
-    }
-    return false;
-  });
+  return those<crds::TangoDeployment>(world, device.metadata.ns,
+                                      [&](const crds::TangoDeployment& d) {
+                                        if (controllers::selects(d, device)) return true;
+                                        for (const auto& slot : device.status.slots) {
+                                          if (slot.deployment_uid == d.metadata.uid) return true;
+                                        }
+                                        return false;
+                                      });
 }
 Keys devices_of(const crds::TangoDeployment& deployment, const Observed& world) {
   return those<crds::Device>(world, deployment.metadata.ns, [&](const crds::Device& d) {
@@ -143,21 +153,23 @@ void add_fleet(kube::Manager& manager, const Settings& settings) {
                   .concurrency(2)
                   .watches<TangoDeployment>(devices_of)
                   .build());
-  manager.add(build<TangoDeployment>("deployment", controllers::reconcile_deployment, settings)
-                  .finalizer(std::string(controllers::kFinalizer))
-                  .watches<Device>(deployments_of)
-                  .watches<ImageBuild>([](const ImageBuild& b, const Observed& w) {
-                    return those<TangoDeployment>(w, b.metadata.ns, [&](const TangoDeployment& d) {
-                      return d.spec.release.image_build_ref && d.spec.release.image_build_ref->name == b.metadata.name;
-                    });
-                  })
-                  // Another Deployment on the same devices may take or give back a slot.
-                  .watches<TangoDeployment>([](const TangoDeployment& changed, const Observed& w) {
-                    return those<TangoDeployment>(w, changed.metadata.ns, [&](const TangoDeployment& d) {
-                      return d.metadata.uid != changed.metadata.uid && d.spec.slot == changed.spec.slot;
-                    });
-                  })
-                  .build());
+  manager.add(
+      build<TangoDeployment>("deployment", controllers::reconcile_deployment, settings)
+          .finalizer(std::string(controllers::kFinalizer))
+          .watches<Device>(deployments_of)
+          .watches<ImageBuild>([](const ImageBuild& b, const Observed& w) {
+            return those<TangoDeployment>(w, b.metadata.ns, [&](const TangoDeployment& d) {
+              return d.spec.release.image_build_ref &&
+                     d.spec.release.image_build_ref->name == b.metadata.name;
+            });
+          })
+          // Another Deployment on the same devices may take or give back a slot.
+          .watches<TangoDeployment>([](const TangoDeployment& changed, const Observed& w) {
+            return those<TangoDeployment>(w, changed.metadata.ns, [&](const TangoDeployment& d) {
+              return d.metadata.uid != changed.metadata.uid && d.spec.slot == changed.spec.slot;
+            });
+          })
+          .build());
 }
 
 }  // namespace

@@ -27,8 +27,8 @@ struct RegistryAccess {
 // An executor whose work runs on a pool.
 class PooledExecutor : public kube::Executor {
  public:
-  using Run = std::function<Result<Json>(const kube::Work&, const std::function<void(Json)>& progress,
-                                         std::stop_token)>;
+  using Run = std::function<Result<Json>(
+      const kube::Work&, const std::function<void(Json)>& progress, std::stop_token)>;
   PooledExecutor(std::string name, int threads, Run run)
       : name_(std::move(name)), run_(std::move(run)), pool_(threads) {}
   std::string_view name() const override { return name_; }
@@ -48,7 +48,8 @@ std::unique_ptr<kube::Executor> make_registry_executor(RegistryAccess access, Ru
 // Work {op: "sign", repository, bundleDigest, modelDigest, namespace, imageBuild, imageBuildUid}
 // -> {signatureDigest, keyIds, indexDigest, bytes, version}. Errors: LineageMismatch, KeyMissing,
 // and those of the registry. `keys` and `client` outlive it.
-std::unique_ptr<kube::Executor> make_signer_executor(RegistryAccess access, const artifacts::KeySet& keys,
+std::unique_ptr<kube::Executor> make_signer_executor(RegistryAccess access,
+                                                     const artifacts::KeySet& keys,
                                                      kube::KubeClient& client);
 
 // Work {op: "failure", namespace, pod} -> {reason, message}: the last `failed` event of the log.
@@ -57,8 +58,8 @@ std::unique_ptr<kube::Executor> make_runs_executor(kube::KubeClient& client);
 // The same as plain functions, for tests.
 Result<Json> look_up_result(const RegistryAccess& access, const Json& input, RunStore* runs);
 Result<Json> look_up_artifact(const RegistryAccess& access, const Json& input);
-Result<Json> sign_bundle(const RegistryAccess& access, const artifacts::KeySet& keys, kube::KubeClient& client,
-                         const Json& input);
+Result<Json> sign_bundle(const RegistryAccess& access, const artifacts::KeySet& keys,
+                         kube::KubeClient& client, const Json& input);
 Json failure_of_log(std::string_view log);
 
 }  // namespace tango::op

@@ -64,7 +64,8 @@ Json sandbox_json(const fleet::HelloReply& hello) {
   for (const Json& part : hello.sandbox) {
     if (out.size() >= kMaxList) break;
     Json row{{"name", get_string(part, "part")}, {"state", get_string(part, "state")}};
-    if (const std::string reason = get_string(part, "reason"); !reason.empty()) row["reason"] = reason.substr(0, 256);
+    if (const std::string reason = get_string(part, "reason"); !reason.empty())
+      row["reason"] = reason.substr(0, 256);
     out.push_back(std::move(row));
   }
   return out;
@@ -74,14 +75,16 @@ Json inventory_json(const Json& i) {
   Json out = Json::object();
   out["arch"] = get_string(i, "arch");
   const Json& os = get(i, "os");
-  out["os"] = os.is_string() ? os.get<std::string>() : get_string(os, "id") + " " + get_string(os, "version");
+  out["os"] = os.is_string() ? os.get<std::string>()
+                             : get_string(os, "id") + " " + get_string(os, "version");
   out["kernel"] = get_string(os, "kernel");
   const Json& cpu = get(i, "cpu");
   out["cpus"] = get_int(cpu, "cores");
   out["cpuModel"] = get_string(cpu, "model").substr(0, 128);
   Json flags = Json::array();
   for (const Json& f : get(cpu, "flags")) {
-    if (f.is_string() && f.get_ref<const std::string&>().size() <= 32 && flags.size() < kMaxFlags) flags.push_back(f);
+    if (f.is_string() && f.get_ref<const std::string&>().size() <= 32 && flags.size() < kMaxFlags)
+      flags.push_back(f);
   }
   out["cpuFlags"] = std::move(flags);
   out["memoryBytes"] = get_int(get(i, "memory"), "totalBytes");
@@ -98,7 +101,8 @@ Json inventory_json(const Json& i) {
 Json report_json(const fleet::DeployReport& r) {
   Json out{{"outcome", r.outcome}, {"sequence", r.sequence}, {"bytesSent", r.bytes_sent}};
   if (r.failure) {
-    out["failure"] = Json{{"code", r.failure->code}, {"message", r.failure->message}, {"phase", r.failure->phase}};
+    out["failure"] = Json{
+        {"code", r.failure->code}, {"message", r.failure->message}, {"phase", r.failure->phase}};
   }
   if (!r.reason.empty()) out["reason"] = r.reason;
   if (r.retry_after > Nanos{0}) out["retryAfterMs"] = r.retry_after.count() / 1'000'000;

@@ -42,7 +42,9 @@ class DeviceLocks {
   Result<Hold> take(const std::string& uid, std::stop_token stop) {
     std::unique_lock lock(mutex_);
     const bool got = freed_.wait(lock, stop, [&] { return !held_.contains(uid); });
-    if (!got) return make_error(Code::kCancelled, "Cancelled", "stopped while another session held the device");
+    if (!got)
+      return make_error(Code::kCancelled, "Cancelled",
+                        "stopped while another session held the device");
     held_.insert(uid);
     return Hold(*this, uid);
   }
@@ -69,14 +71,14 @@ Error may_pass(Error e) {
 class Service : public FleetService {
  public:
   explicit Service(FleetOptions options)
-      : options_(std::move(options)), clock_(options_.clock != nullptr ? *options_.clock : system_clock()) {}
+      : options_(std::move(options)),
+        clock_(options_.clock != nullptr ? *options_.clock : system_clock()) {}
 
   std::unique_ptr<kube::Executor> executor() override {
     return std::make_unique<PooledExecutor>(
         "ssh", options_.threads,
-        [this](const kube::Work& work, const std::function<void(Json)>& progress, std::stop_token stop) {
-          return carry_out(work.input, progress, stop);
-        });
+        [this](const kube::Work& work, const std::function<void(Json)>& progress,
+               std::stop_token stop) { return carry_out(work.input, progress, stop); });
   }
 
   Result<Json> carry_out(const Json& input, const std::function<void(Json)>& progress,
@@ -113,7 +115,8 @@ class Service : public FleetService {
   Result<Json> logs(const crds::Device& device, std::string_view slot, std::string_view cursor,
                     std::size_t max_bytes) override {
     TRY_ASSIGN(auto session, open(target_of(device), {}));
-    TRY_ASSIGN(const fleet::LogPage page, session->logs(slot, cursor, std::min(max_bytes, kMaxLogBytes)));
+    TRY_ASSIGN(const fleet::LogPage page,
+               session->logs(slot, cursor, std::min(max_bytes, kMaxLogBytes)));
     return Json{{"text", page.text}, {"next", page.next}, {"truncated", page.truncated}};
   }
 
@@ -131,7 +134,8 @@ class Service : public FleetService {
                 {"deviceId", d.status.identity ? d.status.identity->device_id : std::string()}};
   }
 
-  Result<Json> dispatch(const Json& input, const std::function<void(Json)>& progress, std::stop_token stop) {
+  Result<Json> dispatch(const Json& input, const std::function<void(Json)>& progress,
+                        std::stop_token stop) {
     const std::string op = get_string(input, "op");
     if (op == "hostKey") return host_key(input, stop);
     TRY_ASSIGN(const auto hold, locks_.take(get_string(input, "uid"), stop));
@@ -155,11 +159,13 @@ class Service : public FleetService {
   Result<fleet::HelloParams> hello(const Json& input) const {
     const std::int64_t epoch = options_.fleet_epoch();
     if (epoch <= 0) {
-      return make_error(Code::kUnavailable, "NotLeader", "only the leading replica speaks to devices");
+      return make_error(Code::kUnavailable, "NotLeader",
+                        "only the leading replica speaks to devices");
     }
     const artifacts::SigningKey* key = options_.keys->key(artifacts::Role::kAssignment);
     if (key == nullptr) {
-      return make_error(Code::kDenied, "KeyMissing", "the operator has no key of role assignment; see `tangoctl keys`");
+      return make_error(Code::kDenied, "KeyMissing",
+                        "the operator has no key of role assignment; see `tangoctl keys`");
     }
     fleet::HelloParams p;
     p.fleet_epoch = static_cast<std::uint64_t>(epoch);
@@ -194,7 +200,8 @@ class Service : public FleetService {
         TRY_ASSIGN(std::string key, from_base64(get_string(get(*secret, "data"), kPrivateKey)));
         if (key.empty()) {
           return make_error(Code::kNotFound, "SecretInvalid",
-                            "Secret " + std::string(kOperatorKeySecret) + " has no entry " + std::string(kPrivateKey));
+                            "Secret " + std::string(kOperatorKeySecret) + " has no entry " +
+                                std::string(kPrivateKey));
         }
         fleet::SshCredential credential;
         credential.private_key = Secret<std::string>(std::move(key));
@@ -216,7 +223,8 @@ class Service : public FleetService {
       // Somebody else may have made it: then theirs is read.
       if (!created.ok() && created.error().code != Code::kExists) return std::move(created).error();
     }
-    return make_error(Code::kUnavailable, "SecretUnavailable", "the operator's SSH key could not be read back");
+    return make_error(Code::kUnavailable, "SecretUnavailable",
+                      "the operator's SSH key could not be read back");
   }
 
   Result<fleet::SshCredential> bootstrap_credential(const Json& input) {
@@ -224,12 +232,13 @@ class Service : public FleetService {
     out.user = get_string(input, "user");
     const std::string name = get_string(input, "credentialsSecret");
     if (name.empty()) return out;
-    auto secret = options_.client->get(kube::KubeSecret::kKind, get_string(input, "namespace"), name);
+    auto secret =
+        options_.client->get(kube::KubeSecret::kKind, get_string(input, "namespace"), name);
     if (!secret.ok()) {
       if (secret.error().code != Code::kNotFound) return std::move(secret).error();
       return make_error(Code::kNotFound, "SecretNotFound",
-                        "there is no Secret " + name + " in namespace " + get_string(input, "namespace") +
-                            " (spec.bootstrap.credentialsRef)");
+                        "there is no Secret " + name + " in namespace " +
+                            get_string(input, "namespace") + " (spec.bootstrap.credentialsRef)");
     }
     const Json& data = get(*secret, "data");
     for (const char* key : {"ssh-privatekey", "privateKey", "id_ed25519", "id_rsa"}) {
@@ -240,16 +249,19 @@ class Service : public FleetService {
     if (data.contains("password")) {
       const std::string allowed =
           get_string(get(get(*secret, "metadata"), "annotations"), kAllowedAddresses);
-      if (("," + allowed + ",").find("," + get_string(input, "address") + ",") == std::string::npos) {
+      if (("," + allowed + ",").find("," + get_string(input, "address") + ",") ==
+          std::string::npos) {
         return make_error(Code::kConflict, "PasswordNotAllowed",
                           "Secret " + name + " holds a password, but its annotation " +
-                              std::string(kAllowedAddresses) + " does not name " + get_string(input, "address"));
+                              std::string(kAllowedAddresses) + " does not name " +
+                              get_string(input, "address"));
       }
       TRY_ASSIGN(std::string text, from_base64(get_string(data, "password")));
       out.password = Secret<std::string>(std::move(text));
     }
     if (out.private_key.empty() && out.password.empty()) {
-      return make_error(Code::kNotFound, "SecretInvalid", "Secret " + name + " has neither ssh-privatekey nor password");
+      return make_error(Code::kNotFound, "SecretInvalid",
+                        "Secret " + name + " has neither ssh-privatekey nor password");
     }
     return out;
   }
@@ -259,11 +271,13 @@ class Service : public FleetService {
     return Json{{"fingerprint", fingerprint}, {"type", "ssh"}};
   }
 
-  Result<Json> provision(const Json& input, const std::function<void(Json)>& progress, std::stop_token stop) {
+  Result<Json> provision(const Json& input, const std::function<void(Json)>& progress,
+                         std::stop_token stop) {
     const std::string mode = get_string(input, "mode");
     if (mode == "System" || mode == "Auto") {
-      return make_error(Code::kUnsupported, "Unsupported",
-                        "spec.provision.mode " + mode + " is not implemented by this version; use User");
+      return make_error(
+          Code::kUnsupported, "Unsupported",
+          "spec.provision.mode " + mode + " is not implemented by this version; use User");
     }
     fleet::ProvisionRequest request;
     request.ssh = ssh_target(input);
@@ -274,20 +288,22 @@ class Service : public FleetService {
     request.authorized_keys_file = get_string(input, "authorizedKeysFile", "Default");
     request.binaries = [this](std::string_view arch) { return binaries(arch); };
     TRY_ASSIGN(request.hello, hello(input));
-    TRY_ASSIGN(const fleet::ProvisionReport report,
-               fleet::provision(
-                   request, [&](const fleet::Progress& p) { progress(Json{{"step", p.phase}}); }, stop));
-    TRY_ASSIGN(const std::string public_line, fleet::ssh_public_line(request.operator_key.private_key));
-    Json out{{"agent", agent_json(report.hello)},
-             {"identity", identity_json(report.hello)},
-             {"sandbox", sandbox_json(report.hello)},
-             {"slots", slots_json(report.hello.slots)},
-             {"operatorKey", public_line.substr(0, 128)},
-             {"fingerprint", report.host_fingerprint}};
+    TRY_ASSIGN(const fleet::ProvisionReport report, fleet::provision(
+                                                        request,
+                                                        [&](const fleet::Progress& p) {
+                                                          progress(Json{{"step", p.phase}});
+                                                        },
+                                                        stop));
+    TRY_ASSIGN(const std::string public_line,
+               fleet::ssh_public_line(request.operator_key.private_key));
+    Json out{{"agent", agent_json(report.hello)},         {"identity", identity_json(report.hello)},
+             {"sandbox", sandbox_json(report.hello)},     {"slots", slots_json(report.hello.slots)},
+             {"operatorKey", public_line.substr(0, 128)}, {"fingerprint", report.host_fingerprint}};
     Json with_id = input;
     with_id["deviceId"] = report.hello.device_id;
     if (auto session = open(with_id, stop); session.ok()) {
-      if (auto inventory = (*session)->inventory(); inventory.ok()) out["inventory"] = inventory_json(*inventory);
+      if (auto inventory = (*session)->inventory(); inventory.ok())
+        out["inventory"] = inventory_json(*inventory);
     }
     return out;
   }
@@ -304,10 +320,12 @@ class Service : public FleetService {
 
   Result<Json> probe(const Json& input, std::stop_token stop) {
     TRY_ASSIGN(auto session, open(input, stop));
-    return Json{{"slots", slots_json(session->hello().slots)}, {"agent", agent_json(session->hello())}};
+    return Json{{"slots", slots_json(session->hello().slots)},
+                {"agent", agent_json(session->hello())}};
   }
 
-  Result<Json> deploy(const Json& input, const std::function<void(Json)>& progress, std::stop_token stop) {
+  Result<Json> deploy(const Json& input, const std::function<void(Json)>& progress,
+                      std::stop_token stop) {
     artifacts::RegistryClient registry = options_.registry.client(get_string(input, "repository"));
     const std::string release = get_string(input, "bundle");
     TRY_ASSIGN(const Digest manifest, Digest::parse(release));
@@ -315,7 +333,8 @@ class Service : public FleetService {
     TRY_ASSIGN(const artifacts::Bundle bundle, pull(registry, release));
     fleet::DeployRequest request;
     request.bundle = &bundle;
-    TRY_ASSIGN(request.index_envelope, artifacts::pull_bundle_signature(registry, manifest, bundle.index_bytes));
+    TRY_ASSIGN(request.index_envelope,
+               artifacts::pull_bundle_signature(registry, manifest, bundle.index_bytes));
     request.assignment_key = options_.keys->key(artifacts::Role::kAssignment);
     request.slot = get_string(input, "slot", "main");
     request.sequence = static_cast<std::uint64_t>(get_int(input, "sequence"));
@@ -328,14 +347,15 @@ class Service : public FleetService {
     request.clock = &clock_;
     fleet::ResumeOptions resume;
     resume.max_connections = 3;
-    auto report = fleet::deploy_resuming(
-        [&] { return open(input, stop); }, request, resume,
-        [&](const fleet::Progress& p) {
-          std::string step = p.phase;
-          if (p.total > 0) step += " " + std::to_string(100 * p.done / p.total) + " %";
-          progress(Json{{"step", std::move(step)}});
-        },
-        stop);
+    auto report =
+        fleet::deploy_resuming([&] { return open(input, stop); }, request, resume,
+                               [&](const fleet::Progress& p) {
+                                 std::string step = p.phase;
+                                 if (p.total > 0)
+                                   step += " " + std::to_string(100 * p.done / p.total) + " %";
+                                 progress(Json{{"step", std::move(step)}});
+                               },
+                               stop);
     Json out;
     if (report.ok()) {
       out = report_json(*report);
@@ -346,7 +366,8 @@ class Service : public FleetService {
     }
     TRY_ASSIGN(auto session, open(input, stop));
     out["slots"] = slots_json(session->hello().slots);
-    if (report.ok() && report->outcome == "committed") add_measured(out["slots"], request.slot, report->measured);
+    if (report.ok() && report->outcome == "committed")
+      add_measured(out["slots"], request.slot, report->measured);
     return out;
   }
 
@@ -370,7 +391,8 @@ class Service : public FleetService {
 
   Result<Json> remove(const Json& input, std::stop_token stop) {
     TRY_ASSIGN(auto session, open(input, stop));
-    const auto removed = session->remove(get_string(input, "slot"), get_string(input, "deploymentUid"));
+    const auto removed =
+        session->remove(get_string(input, "slot"), get_string(input, "deploymentUid"));
     // The release of another Deployment is there by now: nothing of this one is left.
     if (!removed.ok() && removed.error().reason != "AssignmentMismatch") return removed.error();
     return Json::object();

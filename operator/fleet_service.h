@@ -24,7 +24,7 @@ struct FleetOptions {
   fs::path cache;                             // bundle content
   fs::path agents;                            // tango-agent and tango-gate, or <arch>/ with both
   int threads = 16;
-  Clock* clock = nullptr;                     // nullptr: system
+  Clock* clock = nullptr;  // nullptr: system
 };
 
 class FleetService : public DeviceGateway {

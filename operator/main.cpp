@@ -47,23 +47,47 @@ std::set<std::string> split_list(const std::string& text) {
   return out;
 }
 
-Error usage(std::string message) { return make_error(Code::kInvalid, "InvalidArgument", std::move(message)); }
+Error usage(std::string message) {
+  return make_error(Code::kInvalid, "InvalidArgument", std::move(message));
+}
 
-Status parse(const std::vector<std::string>& args, op::OperatorOptions& o, LogLevel& level, LogFormat& format) {
+Status parse(const std::vector<std::string>& args, op::OperatorOptions& o, LogLevel& level,
+             LogFormat& format) {
   const std::map<std::string, std::function<Status(const std::string&)>> valued{
-      {"--kubeconfig", [&](const std::string& v) { o.kubeconfig = v; return ok_status(); }},
+      {"--kubeconfig",
+       [&](const std::string& v) {
+         o.kubeconfig = v;
+         return ok_status();
+       }},
       {"--roles",
        [&](const std::string& v) -> Status {
          o.roles = split_list(v);
          for (const auto& r : o.roles) {
-           if (r != "controllers" && r != "fleet" && r != "signer" && r != "api") return usage("--roles: there is no role " + r);
+           if (r != "controllers" && r != "fleet" && r != "signer" && r != "api")
+             return usage("--roles: there is no role " + r);
          }
          return ok_status();
        }},
-      {"--registry", [&](const std::string& v) { o.settings.registry_url = v; return ok_status(); }},
-      {"--repository-root", [&](const std::string& v) { o.settings.repository_root = v; return ok_status(); }},
-      {"--keys", [&](const std::string& v) { o.keys = v; return ok_status(); }},
-      {"--state", [&](const std::string& v) { o.state = v; return ok_status(); }},
+      {"--registry",
+       [&](const std::string& v) {
+         o.settings.registry_url = v;
+         return ok_status();
+       }},
+      {"--repository-root",
+       [&](const std::string& v) {
+         o.settings.repository_root = v;
+         return ok_status();
+       }},
+      {"--keys",
+       [&](const std::string& v) {
+         o.keys = v;
+         return ok_status();
+       }},
+      {"--state",
+       [&](const std::string& v) {
+         o.state = v;
+         return ok_status();
+       }},
       {"--api-listen",
        [&](const std::string& v) -> Status {
          TRY_ASSIGN(o.api, op::parse_listen(v));
@@ -74,11 +98,31 @@ Status parse(const std::vector<std::string>& args, op::OperatorOptions& o, LogLe
          TRY_ASSIGN(o.metrics, op::parse_listen(v));
          return ok_status();
        }},
-      {"--trainer-image", [&](const std::string& v) { o.settings.trainer_image = v; return ok_status(); }},
-      {"--builder-image", [&](const std::string& v) { o.settings.builder_image = v; return ok_status(); }},
-      {"--agent-dir", [&](const std::string& v) { o.agents = v; return ok_status(); }},
-      {"--allow-service-account", [&](const std::string& v) { o.settings.service_accounts.insert(v); return ok_status(); }},
-      {"--election-namespace", [&](const std::string& v) { o.election_namespace = v; return ok_status(); }},
+      {"--trainer-image",
+       [&](const std::string& v) {
+         o.settings.trainer_image = v;
+         return ok_status();
+       }},
+      {"--builder-image",
+       [&](const std::string& v) {
+         o.settings.builder_image = v;
+         return ok_status();
+       }},
+      {"--agent-dir",
+       [&](const std::string& v) {
+         o.agents = v;
+         return ok_status();
+       }},
+      {"--allow-service-account",
+       [&](const std::string& v) {
+         o.settings.service_accounts.insert(v);
+         return ok_status();
+       }},
+      {"--election-namespace",
+       [&](const std::string& v) {
+         o.election_namespace = v;
+         return ok_status();
+       }},
       {"--log-format",
        [&](const std::string& v) -> Status {
          if (v != "text" && v != "json") return usage("--log-format is text or json, not " + v);

@@ -39,7 +39,8 @@ HttpHandler metrics_handler(kube::Manager& manager) {
       return reply;
     }
     if (path == "/healthz") return text(200, "ok\n");
-    if (path == "/readyz") return manager.ready() ? text(200, "ok\n") : text(503, "caches are not synced\n");
+    if (path == "/readyz")
+      return manager.ready() ? text(200, "ok\n") : text(503, "caches are not synced\n");
     return text(404, "not found; there are /metrics, /healthz and /readyz\n");
   };
 }
@@ -91,7 +92,8 @@ Status wait_for_crds(kube::KubeClient& client) {
   const Nanos until = clock.monotonic() + kCrdsDeadline;
   while (true) {
     auto checked = check_crds(client);
-    if (checked.ok() || clock.monotonic() >= until || checked.error().reason == "CRDsOutdated") return checked;
+    if (checked.ok() || clock.monotonic() >= until || checked.error().reason == "CRDsOutdated")
+      return checked;
     clock.sleep_for(Millis{250});
   }
 }
@@ -114,7 +116,8 @@ Result<ListenAddress> parse_listen(std::string_view text) {
     if (r.ec != std::errc() || r.ptr != end) port = -1;
   }
   if (port < 0 || port > 65535) {
-    return make_error(Code::kInvalid, "InvalidAddress", "a listen address reads host:port, not " + std::string(text));
+    return make_error(Code::kInvalid, "InvalidAddress",
+                      "a listen address reads host:port, not " + std::string(text));
   }
   if (colon > 0) out.host = std::string(text.substr(0, colon));
   out.port = static_cast<std::uint16_t>(port);
@@ -134,11 +137,13 @@ Status check_crds(kube::KubeClient& client) {
       missing += (missing.empty() ? "" : ", ") + name;
       continue;
     }
-    const std::string hash = get_string(get(get(*found, "metadata"), "annotations"), crds::kSchemaHashAnnotation);
+    const std::string hash =
+        get_string(get(get(*found, "metadata"), "annotations"), crds::kSchemaHashAnnotation);
     if (hash != kind.schema_hash) outdated += (outdated.empty() ? "" : ", ") + name;
   }
   if (!missing.empty()) {
-    return make_error(Code::kNotFound, "CRDsMissing", "the API server does not serve " + missing + "; apply the CRDs first");
+    return make_error(Code::kNotFound, "CRDsMissing",
+                      "the API server does not serve " + missing + "; apply the CRDs first");
   }
   if (!outdated.empty()) {
     return make_error(Code::kConflict, "CRDsOutdated",
@@ -203,19 +208,23 @@ Status run_operator(const OperatorOptions& options) {
   server.address = options.metrics.host;
   server.port = options.metrics.port;
   TRY_ASSIGN(const auto metrics_server, start_beast_server(server, metrics_handler(*manager)));
-  ports["metrics"] = "http://" + options.metrics.host + ":" + std::to_string(metrics_server->port());
+  ports["metrics"] =
+      "http://" + options.metrics.host + ":" + std::to_string(metrics_server->port());
 
   if (options.roles.contains("controllers")) add_controllers(*manager, options.settings);
   manager->add_executor(make_registry_executor(registry, runs.get()));
   manager->add_executor(make_runs_executor(api));
-  if (options.roles.contains("signer")) manager->add_executor(make_signer_executor(registry, keys, api));
+  if (options.roles.contains("signer"))
+    manager->add_executor(make_signer_executor(registry, keys, api));
   if (options.roles.contains("fleet")) manager->add_executor(fleet->executor());
   const auto follower = LogFollower::start(
       api, [m = manager.get()] { return m->ready() ? m->observed() : nullptr; }, *runs);
 
   TRY(write_all(1, dump_json(ports) + "\n"));
-  log_info("Operator started", {{"api", get_string(ports, "api")}, {"metrics", get_string(ports, "metrics")},
-                                {"server", config.server}, {"registry", options.settings.registry_url}});
+  log_info("Operator started", {{"api", get_string(ports, "api")},
+                                {"metrics", get_string(ports, "metrics")},
+                                {"server", config.server},
+                                {"registry", options.settings.registry_url}});
   Status ended = ok_status();
   {
     SignalWait signals([m = manager.get()] { m->stop(); });
