@@ -14,6 +14,7 @@ namespace {
 // Reads one object; the first error sticks, unknown keys are refused at the end.
 class Reader {
  public:
+  Reader(Json&&, std::string) = delete;  // only a reference is kept
   Reader(const Json& value, std::string path) : value_(value), path_(std::move(path)) {
     if (!value_.is_object() && !value_.is_null()) fail("", "WrongType", "must be an object");
   }
@@ -246,7 +247,8 @@ Result<ExportConfig> parse_export(const Json& config) {
 
 Result<DataConfig> parse_dataset_stage(const Json& config) {
   // The Dataset stage has the data settings at the top level.
-  Reader r(Json::object(), "config");
+  static const Json kNothing = Json::object();
+  Reader r(kNothing, "config");
   DataConfig c = read_data(config, "config", r);
   if (auto error = r.finish()) return *std::move(error);
   return c;
