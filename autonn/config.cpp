@@ -14,7 +14,6 @@ namespace {
 // Reads one object; the first error sticks, unknown keys are refused at the end.
 class Reader {
  public:
-  Reader(Json&&, std::string) = delete;  // only a reference is kept
   Reader(const Json& value, std::string path) : value_(value), path_(std::move(path)) {
     if (!value_.is_object() && !value_.is_null()) fail("", "WrongType", "must be an object");
   }
