@@ -593,6 +593,13 @@ class DeviceRun {
   // Whether the device answers is told by the latest session, whatever it was for.
   void add_evidence(TimePoint at, std::optional<Error> error) {
     if (has_evidence_ && at < evidence_at_) return;
+    // What is older than the last change was weighed when it was new; the two probing periods and
+    // the deploys overlap.
+    const auto* known = kube::find_condition(self_.status.conditions, "Reachable");
+    if (known != nullptr && known->last_transition_time &&
+        whole_seconds(at) <= *known->last_transition_time) {
+      return;
+    }
     has_evidence_ = true;
     evidence_at_ = at;
     evidence_ = std::move(error);
