@@ -10,6 +10,7 @@ namespace tango::fleet {
 namespace {
 
 constexpr std::uint64_t kMaxBinary = 64u << 20;
+constexpr int kWrongHash = 66;  // exit code of our own install line
 constexpr std::string_view kComment = "tango-operator";
 
 Error install_failed(std::string what, const ExecResult& r) {
@@ -147,73 +148,73 @@ class Provisioner {
     return ok_status();
   }
 
+  // Few commands on purpose: each starts a login shell, which costs a third of a second where
+  // people have long start-up files.
   Status install() {
     auto binaries = request_.binaries ? request_.binaries(report_.arch) : std::nullopt;
     if (!binaries) {
       return make_error(Code::kInvalid, "WrongArchitecture",
                         "this operator carries no agent for " + report_.arch);
     }
-    const std::string& root = request_.root;
-    TRY(must("making agent.root", "umask 022; mkdir -p " +
-                                      shell_words({root + "/bin", root + "/trust"}) +
-                                      " && chmod 700 " + shell_words({root})));
     TRY_ASSIGN(std::string agent, read_file(binaries->agent, kMaxBinary));
     TRY_ASSIGN(std::string gate, read_file(binaries->gate, kMaxBinary));
-    TRY(put("tango-agent", agent, "755", false));
-    TRY(put("tango-gate", gate, "755", false));
+    const std::string& root = request_.root;
+    std::string names[] = {root + "/bin/tango-agent", root + "/bin/tango-gate",
+                           root + "/trust/root.json"};
+    TRY_ASSIGN(std::string sums,
+               must("making agent.root",
+                    "umask 022; mkdir -p " + shell_words({root + "/bin", root + "/trust"}) +
+                        " && chmod 700 " + shell_words({root}) + " && { sha256sum " +
+                        shell_words({names[0], names[1], names[2]}) + " 2>/dev/null; true; }"));
+    auto there = [&](const std::string& path, std::string_view hash) {
+      return sums.find(std::string(hash) + "  " + path + "\n") != std::string::npos;
+    };
+    for (int i : {0, 1}) {
+      const std::string& bytes = i == 0 ? agent : gate;
+      if (!there(names[i], sha256(bytes).hex())) TRY(put(names[i], bytes, "755"));
+    }
     // The root that everything else is judged by is set once; later ones need signatures.
-    return put_root();
+    if (there(names[2], "")) return ok_status();
+    return put(names[2], request_.hello.root.document, "644");
   }
 
-  Status put(const std::string& name, std::string_view bytes, const std::string& mode, bool keep) {
-    std::string path = request_.root + (name.find('/') == std::string::npos ? "/bin/" : "/") + name;
+  Status put(const std::string& path, std::string_view bytes, const std::string& mode) {
+    std::string part = shell_words({path + ".part"});
     std::string wanted = sha256(bytes).hex();
-    TRY_ASSIGN(ExecResult there, command("sha256sum " + shell_words({path})));
-    if (there.exit_code == 0 && (keep || there.out.substr(0, 64) == wanted)) return ok_status();
-    std::string part = path + ".part";
+    std::string line = "cat > " + part + " || exit; s=$(sha256sum < " + part +
+                       ") || exit; if [ \"${s%% *}\" != " + wanted + " ]; then rm -f " + part +
+                       "; exit " + std::to_string(kWrongHash) + "; fi; chmod " + mode + " " + part +
+                       " && sync " + part + " && mv -f " + part + " " + shell_words({path});
     auto progress = [&](std::uint64_t sent) {
-      if (progress_) progress_({"install", sent, bytes.size(), name});
+      if (progress_) progress_({"install", sent, bytes.size(), path});
     };
-    TRY_ASSIGN(ExecResult sent, ssh_->exec("cat > " + shell_words({part}), bytes,
-                                           request_.upload_timeout, stop_, progress));
-    if (sent.exit_code != 0) return install_failed("writing " + part, sent);
-    TRY_ASSIGN(std::string sum, must("reading back " + part, "sha256sum " + shell_words({part})));
-    if (sum.substr(0, 64) != wanted) {
-      (void)command("rm -f " + shell_words({part}));
+    TRY_ASSIGN(ExecResult r, ssh_->exec(line, bytes, request_.upload_timeout, stop_, progress));
+    if (r.exit_code == kWrongHash) {
       return make_error(Code::kDenied, "HashMismatch",
-                        name + " arrived with SHA-256 " + sum.substr(0, 12) + " instead of " +
-                            wanted.substr(0, 12));
+                        path + " did not arrive with the SHA-256 " + wanted.substr(0, 12));
     }
-    TRY(must("installing " + path, "chmod " + mode + " " + shell_words({part}) + " && sync " +
-                                       shell_words({part}) + " && mv -f " +
-                                       shell_words({part, path})));
+    if (r.exit_code != 0) return install_failed("installing " + path, r);
     return ok_status();
   }
 
-  Status put_root() { return put("trust/root.json", request_.hello.root.document, "644", true); }
-
+  // Only ever >>: what others wrote stays as it is. A last line without its end gets one first.
   Status append_key() {
     TRY_ASSIGN(std::string line, ssh_public_line(request_.operator_key.private_key));
     std::string forced = request_.root + "/bin/tango-gate --root " + request_.root;
     line = "restrict,command=\"" + forced + "\" " + line + " " + std::string(kComment);
-    std::string file = request_.authorized_keys_file;
-    if (file == "Default") {
-      TRY_ASSIGN(std::string home, must("finding the home folder", "printf %s \"$HOME\""));
-      TRY(check_device_path(home, "the home folder"));
-      file = home + "/.ssh/authorized_keys";
-    }
-    std::string folder = file.substr(0, file.rfind('/'));
-    TRY(must("making " + folder, "umask 077; mkdir -p " + shell_words({folder})));
-    TRY_ASSIGN(ExecResult has, command("grep -qxF -e " + shell_words({line, file})));
-    if (has.exit_code == 0) return ok_status();
-    // Only ever >>: what others wrote stays as it is. A last line without its end gets one first.
-    std::string f = shell_words({file});
-    TRY(must("appending our key to " + file,
-             "umask 077; if [ -s " + f + " ] && [ -n \"$(tail -c 1 " + f + ")\" ]; then echo >> " +
-                 f + "; fi; cat >> " + f,
+    std::string file = request_.authorized_keys_file == "Default"
+                           ? "\"$HOME/.ssh/authorized_keys\""
+                           : shell_words({request_.authorized_keys_file});
+    std::string has = "grep -qxF -e " + shell_words({line}) + " \"$f\"";
+    TRY_ASSIGN(
+        std::string said,
+        must("appending our key to " + request_.authorized_keys_file,
+             "umask 077; f=" + file + "; mkdir -p \"${f%/*}\" || exit; if [ -e \"$f\" ] && " + has +
+                 "; then echo present; exit 0; fi; if [ -s \"$f\" ] && [ -n \"$(tail -c "
+                 "1 \"$f\")\" ]; then echo >> \"$f\" || exit; fi; cat >> \"$f\" && " +
+                 has + " && echo appended",
              line + "\n"));
-    TRY(must("checking " + file, "grep -qxF -e " + shell_words({line, file})));
-    report_.key_appended = true;
+    report_.key_appended = said.find("appended") != std::string::npos;
     return ok_status();
   }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "lib/base/digest.h"
 #include "lib/fleet/socket.h"
@@ -22,6 +23,7 @@ constexpr std::size_t kMaxExecOutput = 1u << 20;
 constexpr std::size_t kMaxErrorText = 4096;
 constexpr std::size_t kPiece = 256u << 10;
 constexpr Nanos kSlice = Millis{100};
+constexpr Nanos kStatusGrace = Seconds{2};  // for an exit status after both streams ended
 
 Error lost(std::string why) {
   return make_error(Code::kUnavailable, "ConnectionLost", std::move(why));
@@ -271,8 +273,19 @@ class LibsshSession : public SshSession {
     bool closed_input = false;
     bool eof[2] = {false, false};
     std::string buffer(64u << 10, '\0');
-    while (!eof[0] || !eof[1] || ssh_channel_is_closed(channel.get()) == 0) {
+    std::optional<Nanos> drained;
+    for (;;) {
       bool moved = false;
+      // Not is_closed(): libssh leaves a channel "open" whose close arrived together with output.
+      // The exit status comes before the end of the streams; a command killed by a signal has none.
+      if (eof[0] && eof[1]) {
+        if (!drained) drained = system_clock().monotonic();
+        result.exit_code = ssh_channel_get_exit_status(channel.get());
+        if (result.exit_code >= 0 || ssh_channel_is_closed(channel.get()) != 0 ||
+            system_clock().monotonic() - *drained > kStatusGrace) {
+          return result;
+        }
+      }
       if (sent < input.size() && ssh_channel_is_eof(channel.get()) == 0) {
         TRY_ASSIGN(std::size_t n, write_channel(session_.get(), channel.get(), input.substr(sent)));
         sent += n;
@@ -298,8 +311,6 @@ class LibsshSession : public SshSession {
       if (ssh_is_connected(session_.get()) == 0) return lost("the SSH connection broke");
       wait_socket(session_.get(), std::min(left, kSlice));
     }
-    result.exit_code = ssh_channel_get_exit_status(channel.get());
-    return result;
   }
 
   Result<std::unique_ptr<ByteChannel>> open_exec(const std::string& command) override {
