@@ -38,8 +38,8 @@ struct UpOptions {
 };
 
 // The operator is started as
-//   tango-operator --kubeconfig F --registry URL --keys DIR --run-store F --api-address A
-//   --api-port N
+//   tango-operator --kubeconfig F --registry URL --keys DIR --state DIR --run-store F
+//   --api-listen HOST:PORT --allow-host-path
 // plus operator_args, and restarted with back-off when it ends.
 
 // Where things are inside the state folder.
