@@ -17,6 +17,7 @@ class Reader {
   Reader(const Json& value, std::string path) : value_(value), path_(std::move(path)) {
     if (!value_.is_object() && !value_.is_null()) fail("", "WrongType", "must be an object");
   }
+  Reader(Json&&, std::string) = delete;  // the object is read in place and must outlive the reader
 
   double number(const char* key, double low, double high, double fallback) {
     return optional_number(key, low, high).value_or(fallback);
@@ -246,7 +247,8 @@ Result<ExportConfig> parse_export(const Json& config) {
 
 Result<DataConfig> parse_dataset_stage(const Json& config) {
   // The Dataset stage has the data settings at the top level.
-  Reader r(Json::object(), "config");
+  const Json none = Json::object();
+  Reader r(none, "config");
   DataConfig c = read_data(config, "config", r);
   if (auto error = r.finish()) return *std::move(error);
   return c;

@@ -33,7 +33,8 @@ Json encode(const Schema& s, const Flavour& f, bool top) {
   if (!top && !s.ref.empty()) {
     // A use that adds nothing to the definition's own description is a bare reference.
     SchemaPtr definition = builtin_type(s.ref);
-    return reference(s.ref, definition && definition->description == s.description ? "" : s.description, f);
+    return reference(
+        s.ref, definition && definition->description == s.description ? "" : s.description, f);
   }
   Json o = Json::object();
   if (!s.description.empty()) o["description"] = s.description;

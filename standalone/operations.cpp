@@ -130,12 +130,13 @@ void Operations::clean(const ResourceInfo& r, Json& next, WriteContext& ctx) con
   }
 }
 
-void Operations::check(const ResourceInfo& r, const Json& next, const Json* old) const {
+void Operations::check(const ResourceInfo& r, const Json& next, const Json* old,
+                       const std::string& sub) const {
   std::vector<Cause> causes;
   check_metadata(r, next, causes);
   validate(next, *r.schema, "", causes);
   if (causes.empty()) check_strategy(r, next, old, causes);
-  if (causes.empty() && admission_) causes = admission_(r, next, old);
+  if (causes.empty() && admission_ && sub.empty()) causes = admission_(r, next, old);
   if (!causes.empty()) {
     throw invalid(r.group, r.kind, get_string(tango::get(next, "metadata"), "name"),
                   std::move(causes));
@@ -202,7 +203,7 @@ Json Operations::create_locked(const ResourceInfo& r, const std::string& ns, Jso
   body["kind"] = r.kind;
   apply_defaults(body, *r.schema);
   apply_strategy(r, body, nullptr, now);
-  check(r, body, nullptr);
+  check(r, body, nullptr, "");
   if (tracked) track_update(Json(), body, *r.schema, {ctx.manager, r.api_version(), ""}, now);
   if (body.dump().size() > kMaxObjectBytes)
     throw ApiError(413, "RequestEntityTooLarge", "object is too large");
@@ -281,7 +282,7 @@ Json Operations::finish(const ResourceInfo& r, const Json& old, Json next, const
       }
     }
   }
-  check(r, next, &old);
+  check(r, next, &old, sub);
   if (tracked) track_update(old, next, *r.schema, {ctx.manager, r.api_version(), sub}, now);
   if (m.contains("generation")) {
     Json a = old, b = next;

@@ -39,7 +39,8 @@ struct Deleted {
 
 enum class PatchKind { kJson, kMerge, kStrategic, kApply };
 
-// Runs after defaults and schema validation; causes refuse the write. `old` is null on create.
+// Runs after defaults and schema validation, not for subresources; causes refuse the write. `old`
+// is null on create.
 using AdmissionHook =
     std::function<std::vector<Cause>(const ResourceInfo&, const Json& object, const Json* old)>;
 
@@ -74,7 +75,8 @@ class Operations {
   Json finish(const ResourceInfo& r, const Json& old, Json next, const std::string& sub,
               WriteContext& ctx, bool tracked);
   void clean(const ResourceInfo& r, Json& next, WriteContext& ctx) const;
-  void check(const ResourceInfo& r, const Json& next, const Json* old) const;
+  void check(const ResourceInfo& r, const Json& next, const Json* old,
+             const std::string& sub) const;
   void commit_removal(const ResourceInfo& r, const std::string& ns, const std::string& name);
   Json commit(const ResourceInfo& r, const std::string& ns, const std::string& name, Json next);
 

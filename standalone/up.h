@@ -37,6 +37,11 @@ struct UpOptions {
   bool stop_pods = false;  // on a clean stop: false leaves running workloads for the next start
 };
 
+// The operator is started as
+//   tango-operator --kubeconfig F --registry URL --keys DIR --run-store F --api-address A
+//   --api-port N
+// plus operator_args, and restarted with back-off when it ends.
+
 // Where things are inside the state folder.
 struct StateLayout {
   fs::path root;

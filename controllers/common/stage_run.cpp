@@ -310,7 +310,7 @@ std::string stage_job_name(const std::string& base, int attempt) {
 }
 
 std::string run_id(std::string_view ns, std::string_view base) {
-  return std::string(ns) + "." + std::string(base);
+  return std::string(ns) + "/" + std::string(base);
 }
 
 std::string repository_of(const Settings& settings, std::string_view ns, std::string_view name) {

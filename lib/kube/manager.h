@@ -17,25 +17,10 @@
 #include "lib/kube-types/meta.h"
 #include "lib/kube-types/outcome.h"
 #include "lib/kube/client.h"
+#include "lib/kube/executor.h"
 #include "lib/kube/kind.h"
 
 namespace tango::kube {
-
-// Carries out Work outside Kubernetes. Lives as long as the manager; called on manager threads.
-class Executor {
- public:
-  virtual ~Executor() = default;
-  virtual std::string_view name() const = 0;  // Work::executor
-  // Starts (or re-attaches to) the work and returns at once. Must be idempotent by key. `done` (and
-  // `progress`, any number of times before) may be called from any thread; the manager then stores
-  // the state and wakes the objects that asked.
-  struct Callbacks {
-    std::function<void(Json output)> progress;
-    std::function<void(Result<Json> result)> done;
-  };
-  virtual void start(const Work& work, Callbacks callbacks) = 0;
-  virtual void cancel(std::string_view key) = 0;
-};
 
 // Which of my objects to reconcile when an object of another kind changed.
 using MapFunction = std::function<std::vector<ObjectKey>(const ObjectMeta& changed,
@@ -104,13 +89,13 @@ struct LeaderElectionOptions {
   bool enabled = true;
   std::string ns = "tango-system";
   std::string name = "tango-operator";
-  std::string identity;
+  std::string identity = {};  // empty: host name, process id and a random suffix
   Nanos lease = Seconds{15}, renew = Seconds{10}, retry = Seconds{2};
 };
 
 struct ManagerOptions {
-  std::vector<std::string> namespaces;  // empty: all
-  LeaderElectionOptions election;
+  std::vector<std::string> namespaces = {};  // empty: all; several: not yet (Unsupported)
+  LeaderElectionOptions election = {};
   Nanos cache_sync_timeout = Seconds{120};
   Clock* clock = nullptr;              // nullptr: system
   MetricsRegistry* metrics = nullptr;  // nullptr: default
@@ -132,6 +117,9 @@ class Manager {
   // compare-and-swap).
   virtual std::int64_t fleet_epoch() const = 0;
   virtual KubeClient& client() = 0;
+  // Raises the epoch above `floor` by compare-and-swap (a device reported a higher one). Errors:
+  // NotLeader, Conflict.
+  virtual Result<std::int64_t> raise_fleet_epoch(std::int64_t floor) = 0;
   // A consistent read-only view for APIs; valid while the returned pointer lives.
   virtual std::shared_ptr<const Observed> observed() const = 0;
   // Blocks until stop(); errors: CacheSyncTimeout, LeadershipLost, CRDsOutdated, ...

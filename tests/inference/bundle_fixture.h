@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <functional>
@@ -66,20 +67,28 @@ inline std::string onnx_node(const std::string& op, const std::vector<std::strin
 inline constexpr int kSide = 8;
 inline constexpr int kClasses = 4;
 
-struct QuadrantNet {
-  std::vector<float> kernel{0.02F, 0.05F, 0.02F, 0.05F, 0.72F, 0.05F, 0.02F, 0.05F, 0.02F};
-  std::vector<float> weights = [] {
-    std::vector<float> w(static_cast<std::size_t>(kClasses * kSide * kSide));
-    for (int c = 0; c < kClasses; ++c) {
-      for (int y = 0; y < kSide; ++y) {
-        for (int x = 0; x < kSide; ++x) {
-          const int quadrant = (y >= kSide / 2 ? 2 : 0) + (x >= kSide / 2 ? 1 : 0);
-          w[static_cast<std::size_t>((c * kSide + y) * kSide + x)] = quadrant == c ? 0.5F : -0.15F;
-        }
+// Class c is quadrant kOrder[c] (0 upper left, 1 upper right, 2 lower left, 3 lower right). Not the
+// identity: that network would be its own reversal, and damage by reversal would go unnoticed.
+using QuadrantOrder = std::array<int, 4>;
+inline constexpr QuadrantOrder kOrder{1, 0, 2, 3};
+
+inline std::vector<float> quadrant_weights(const QuadrantOrder& order = kOrder) {
+  std::vector<float> w(static_cast<std::size_t>(kClasses * kSide * kSide));
+  for (int c = 0; c < kClasses; ++c) {
+    for (int y = 0; y < kSide; ++y) {
+      for (int x = 0; x < kSide; ++x) {
+        const int quadrant = (y >= kSide / 2 ? 2 : 0) + (x >= kSide / 2 ? 1 : 0);
+        w[static_cast<std::size_t>((c * kSide + y) * kSide + x)] =
+            quadrant == order[static_cast<std::size_t>(c)] ? 0.5F : -0.15F;
       }
     }
-    return w;
-  }();
+  }
+  return w;
+}
+
+struct QuadrantNet {
+  std::vector<float> kernel{0.02F, 0.05F, 0.02F, 0.05F, 0.72F, 0.05F, 0.02F, 0.05F, 0.02F};
+  std::vector<float> weights = quadrant_weights();
   std::vector<float> bias{0.1F, 0.0F, -0.1F, 0.05F};
 
   std::string onnx() const {
@@ -127,7 +136,7 @@ struct QuadrantNet {
 inline vision::NetworkSpec quadrant_network() {
   vision::NetworkSpec spec;
   spec.name = "quadrant";
-  spec.classes = {"upper-left", "upper-right", "lower-left", "lower-right"};
+  spec.classes = {"upper-right", "upper-left", "lower-left", "lower-right"};
   spec.input.width = spec.input.height = kSide;
   spec.input.color = vision::ColorOrder::kGray;
   spec.input.mean = {0.25};
@@ -135,8 +144,9 @@ inline vision::NetworkSpec quadrant_network() {
   return spec;
 }
 
-// A noisy picture with one bright quadrant.
-inline vision::Image quadrant_image(int quadrant, std::uint64_t seed) {
+// A noisy picture whose bright quadrant makes it one of class `label`.
+inline vision::Image quadrant_image(int label, std::uint64_t seed) {
+  const int quadrant = kOrder[static_cast<std::size_t>(label)];
   vision::Image image(kSide, kSide, 1);
   CounterRandom random(seed, 11);
   for (int y = 0; y < kSide; ++y) {
