@@ -66,7 +66,8 @@ Result<Prepared> prepare(Session& session, const Manifest& manifest) {
   return out;
 }
 
-Result<std::string> send(kube::KubeClient& client, const Prepared& p, const ApplyOptions& options, Json& result) {
+Result<std::string> send(kube::KubeClient& client, const Prepared& p, const ApplyOptions& options,
+                         Json& result) {
   auto before = client.get(p.type.info, p.ns, p.name);
   if (!before.ok() && before.error().code != Code::kNotFound) return std::move(before).error();
   kube::WriteOptions write;
@@ -76,7 +77,8 @@ Result<std::string> send(kube::KubeClient& client, const Prepared& p, const Appl
   auto after = client.apply(p.type.info, p.object, write);
   if (!after.ok()) {
     Error error = std::move(after).error();
-    if (error.code == Code::kConflict) error.message += " (take the fields over with --force-conflicts)";
+    if (error.code == Code::kConflict)
+      error.message += " (take the fields over with --force-conflicts)";
     return error;
   }
   result = std::move(*after);
@@ -87,10 +89,12 @@ Result<std::string> send(kube::KubeClient& client, const Prepared& p, const Appl
 
 bool finished_badly(const Json& object, std::string_view wanted, std::string& why) {
   for (const auto& c : get(get(object, "status"), "conditions")) {
-    std::string type = get_string(c, "type"), status = get_string(c, "status"), reason = get_string(c, "reason");
+    std::string type = get_string(c, "type"), status = get_string(c, "status"),
+                reason = get_string(c, "reason");
     if (type == wanted && status == "True") return false;
-    bool bad = (type == "Accepted" && status == "False") || (type == "Failed" && status == "True") ||
-               (type == "Succeeded" && status == "False") || (type == "Ready" && reason == "Failed");
+    bool bad =
+        (type == "Accepted" && status == "False") || (type == "Failed" && status == "True") ||
+        (type == "Succeeded" && status == "False") || (type == "Ready" && reason == "Failed");
     if (!bad) continue;
     why = type + "=" + status + ", " + reason;
     if (std::string message = get_string(c, "message"); !message.empty()) why += ": " + message;
@@ -113,8 +117,9 @@ Result<WaitFor> parse_condition_flag(const std::string& text) {
   }
   constexpr std::string_view kPrefix = "condition=";
   if (text.rfind(kPrefix, 0) != 0 || text.size() == kPrefix.size()) {
-    return make_error(Code::kInvalid, "InvalidArgument",
-                      "--for must be condition=NAME, condition=NAME=VALUE or delete, not \"" + text + "\"");
+    return make_error(
+        Code::kInvalid, "InvalidArgument",
+        "--for must be condition=NAME, condition=NAME=VALUE or delete, not \"" + text + "\"");
   }
   out.type = text.substr(kPrefix.size());
   if (std::size_t eq = out.type.find('='); eq != std::string::npos) {
@@ -127,8 +132,8 @@ Result<WaitFor> parse_condition_flag(const std::string& text) {
 constexpr auto kPoll = std::chrono::milliseconds(300);
 
 // kOk, kWaitTimeout, kFinishedFailed or kError.
-int wait_one(Session& session, kube::KubeClient& client, const Target& t, const WaitFor& what, TimePoint deadline,
-             bool bounded) {
+int wait_one(Session& session, kube::KubeClient& client, const Target& t, const WaitFor& what,
+             TimePoint deadline, bool bounded) {
   std::string last = "it does not exist";
   while (true) {
     auto object = client.get(t.type.info, t.ns, t.name);
@@ -147,7 +152,8 @@ int wait_one(Session& session, kube::KubeClient& client, const Target& t, const 
         if (last == "it does not exist") last = "condition " + what.type + " is not set";
         std::string why;
         if (what.status == "True" && finished_badly(*object, what.type, why)) {
-          session.err() << "error: " << t.type.printed() << "/" << t.name << " finished but failed: " << why << "\n";
+          session.err() << "error: " << t.type.printed() << "/" << t.name
+                        << " finished but failed: " << why << "\n";
           return kFinishedFailed;
         }
       } else {
@@ -162,7 +168,8 @@ int wait_one(Session& session, kube::KubeClient& client, const Target& t, const 
       return session.fail(object.error());
     }
     if (bounded && system_clock().now() >= deadline) {
-      session.err() << "error: timed out waiting for " << t.type.printed() << "/" << t.name << " (" << last << ")\n";
+      session.err() << "error: timed out waiting for " << t.type.printed() << "/" << t.name << " ("
+                    << last << ")\n";
       return kWaitTimeout;
     }
     std::this_thread::sleep_for(kPoll);
@@ -217,7 +224,8 @@ int apply_files(Session& session, const ApplyOptions& options) {
     } else {
       auto sent = send(**client, *prepared, options, result);
       if (!sent.ok()) {
-        code = session.fail(std::move(sent).error().with_context("while applying " + prepared->printed() + " of " + m.file));
+        code = session.fail(std::move(sent).error().with_context(
+            "while applying " + prepared->printed() + " of " + m.file));
         continue;
       }
       verb = *sent;
@@ -282,8 +290,11 @@ int delete_objects(Session& session, const DeleteOptions& options) {
       auto object = (*client)->get(t.type.info, t.ns, t.name);
       if (!object.ok() && object.error().code == Code::kNotFound) break;
       if (timeout->count() > 0 && system_clock().now() >= deadline) {
-        session.err() << "error: timed out waiting for " << t.type.printed() << "/" << t.name << " to go; held by "
-                      << (object.ok() ? get(get(*object, "metadata"), "finalizers").dump() : std::string("?")) << "\n";
+        session.err() << "error: timed out waiting for " << t.type.printed() << "/" << t.name
+                      << " to go; held by "
+                      << (object.ok() ? get(get(*object, "metadata"), "finalizers").dump()
+                                      : std::string("?"))
+                      << "\n";
         return kWaitTimeout;
       }
       std::this_thread::sleep_for(kPoll);
@@ -303,7 +314,8 @@ int wait_for(Session& session, const WaitOptions& options) {
   if (!client.ok()) return session.fail(client.error());
   auto targets = expand(**client, *parsed, options.selector);
   if (!targets.ok()) return session.fail(targets.error());
-  if (targets->empty()) return session.fail(make_error(Code::kNotFound, "NotFound", "no matching resources found"));
+  if (targets->empty())
+    return session.fail(make_error(Code::kNotFound, "NotFound", "no matching resources found"));
   TimePoint deadline = system_clock().now() + *timeout;
   for (const auto& t : *targets) {
     int code = wait_one(session, **client, t, *what, deadline, timeout->count() >= 0);

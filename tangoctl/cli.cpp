@@ -16,7 +16,8 @@ void add_globals(CLI::App& app, Globals& g) {
   app.add_option("--color", g.color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->group("Global");
-  app.add_option("--state", g.state, "State folder of `tangoctl up` (TANGO_STATE)")->group("Global");
+  app.add_option("--state", g.state, "State folder of `tangoctl up` (TANGO_STATE)")
+      ->group("Global");
   app.fallthrough();  // global flags are welcome after the verb, as kubectl plugins need
 }
 
@@ -24,6 +25,18 @@ void add_globals(CLI::App& app, Globals& g) {
 bool is_plugin(const std::string& program) {
   std::string name = fs::path(program).filename();
   return name.rfind("kubectl-", 0) == 0 || name.rfind("kubectl_", 0) == 0;
+}
+
+// A first word that is no verb, with the verb that begins alike.
+std::string unknown_verb(CLI::App& app, const std::vector<std::string>& argv) {
+  if (argv.size() < 2 || argv[1].empty() || argv[1][0] == '-') return {};
+  std::string near;
+  for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (sub->get_name() == argv[1]) return {};
+    if (sub->get_name().substr(0, 2) == argv[1].substr(0, 2)) near = sub->get_name();
+  }
+  return "unknown command \"" + argv[1] + "\"" +
+         (near.empty() ? "" : "; did you mean " + near + "?");
 }
 
 }  // namespace
@@ -42,6 +55,10 @@ int run(const std::vector<std::string>& argv, Io io) {
   app.add_flag("-A,--all-namespaces", globals.all_namespaces, "All namespaces")->group("Global");
   std::vector<std::string> args(argv.size() > 1 ? argv.begin() + 1 : argv.end(), argv.end());
   std::reverse(args.begin(), args.end());  // CLI11 takes them from the back
+  if (std::string hint = unknown_verb(app, argv); !hint.empty()) {
+    io.err << "error: " << hint << "\nSee '" << program << " --help'.\n";
+    return kUsage;
+  }
   try {
     app.parse(args);
   } catch (const CLI::Success& help) {

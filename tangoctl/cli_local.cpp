@@ -17,14 +17,16 @@ void add_up(CLI::App& app, Action& action) {
     bool no_operator = false, no_registry = false;
   };
   auto o = std::make_shared<Up>();
-  auto* c = app.add_subcommand("up", "Start the whole system on this machine and run until it is stopped");
+  auto* c = app.add_subcommand(
+      "up", "Start the whole system on this machine and run until it is stopped");
   c->add_option("--address", o->options.address, "Address of the API server and the registry");
   c->add_option("--api-port", o->options.api_port, "Port of the API server; 0: any free");
   c->add_option("--registry-port", o->options.registry_port, "Port of the registry; 0: any free");
   c->add_option("--rest-port", o->options.rest_port, "Port of the management API; 0: any free");
   c->add_flag("--no-operator", o->no_operator, "Without the operator");
   c->add_flag("--no-registry", o->no_registry, "Without the registry");
-  c->add_option("--operator-arg", o->options.operator_args, "Further argument of the operator; may be repeated");
+  c->add_option("--operator-arg", o->options.operator_args,
+                "Further argument of the operator; may be repeated");
   c->add_option("--stop-grace", o->stop_grace, "How long a stop may take");
   c->add_flag("--stop-pods", o->options.stop_pods, "Stop running workloads, too");
   c->callback([o, &action] {
@@ -54,7 +56,8 @@ void add_local_verbs(CLI::App& app, Action& action) {
   dataset->require_subcommand(1);
   {
     auto o = std::make_shared<DatasetOptions>();
-    auto* c = dataset->add_subcommand("import", "Check a folder and make a Dataset of it (hostPath)");
+    auto* c =
+        dataset->add_subcommand("import", "Check a folder and make a Dataset of it (hostPath)");
     c->add_option("name", o->name, "Name of the Dataset")->required();
     c->add_option("path", o->path, "Folder")->required();
     c->add_option("--format", o->format, "Auto, ImageFolder or Idx");
@@ -83,7 +86,8 @@ void add_local_verbs(CLI::App& app, Action& action) {
     auto* c = keys->add_subcommand("show", "Roles, thresholds and key ids");
     c->add_option("--dir", *dir, "Folder");
     c->add_option("-o,--output", *output, "json");
-    c->callback([=, &action] { action.run = [=](Session& s) { return keys_show(s, *dir, *output); }; });
+    c->callback(
+        [=, &action] { action.run = [=](Session& s) { return keys_show(s, *dir, *output); }; });
   }
   {
     auto client_only = std::make_shared<bool>(false);
@@ -91,14 +95,17 @@ void add_local_verbs(CLI::App& app, Action& action) {
     auto* c = app.add_subcommand("version", "Version of tangoctl and of the server");
     c->add_flag("--client", *client_only, "Do not ask the server");
     c->add_option("-o,--output", *output, "json");
-    c->callback([=, &action] { action.run = [=](Session& s) { return show_version(s, *client_only, *output); }; });
+    c->callback([=, &action] {
+      action.run = [=](Session& s) { return show_version(s, *client_only, *output); };
+    });
   }
   app.add_subcommand("api-resources", "The kinds of ml-tango.io")->callback([&action] {
     action.run = [](Session& s) { return api_resources(s); };
   });
   {
     auto shell = std::make_shared<std::string>();
-    auto* c = app.add_subcommand("completion", "Shell completion: source <(tangoctl completion bash)");
+    auto* c =
+        app.add_subcommand("completion", "Shell completion: source <(tangoctl completion bash)");
     c->add_option("shell", *shell, "bash")->required();
     c->callback([=, &action] { action.run = [=](Session& s) { return completion(s, *shell); }; });
   }

@@ -17,17 +17,20 @@ std::shared_ptr<T> options() {
 void add_resource_verbs(CLI::App& app, Action& action) {
   {
     auto o = options<ApplyOptions>();
-    auto* c = app.add_subcommand("apply", "Create or change objects from files (server-side apply)");
-    c->add_option("-f,--filename", o->files, "File, folder or - for stdin; may be repeated")->required();
+    auto* c =
+        app.add_subcommand("apply", "Create or change objects from files (server-side apply)");
+    c->add_option("-f,--filename", o->files, "File, folder or - for stdin; may be repeated")
+        ->required();
     c->add_option("--dry-run", o->dry_run, "none, client or server");
     c->add_option("-o,--output", o->output, "name, json or yaml");
     c->add_flag("--force-conflicts", o->force_conflicts, "Take fields over from other managers");
-    c->add_flag("--server-side", "Always so; accepted for kubectl's sake");
+    c->add_flag("--server-side")->description("Always so; accepted for the sake of kubectl users");
     c->callback([o, &action] { action.run = [o](Session& s) { return apply_files(s, *o); }; });
   }
   {
     auto o = options<GetOptions>();
-    auto* c = app.add_subcommand("get", "Show objects: get TYPE [NAME...], get TYPE/NAME, get tango");
+    auto* c =
+        app.add_subcommand("get", "Show objects: get TYPE [NAME...], get TYPE/NAME, get tango");
     c->add_option("targets", o->args, "TYPE [NAME...] or TYPE/NAME...")->required();
     c->add_option("-o,--output", o->output, "wide, json, yaml or name");
     c->add_option("-l,--selector", o->selector, "Label selector");
@@ -51,7 +54,8 @@ void add_resource_verbs(CLI::App& app, Action& action) {
     c->add_option("-f,--filename", o->files, "File, folder or -");
     c->add_option("-l,--selector", o->selector, "Label selector");
     c->add_flag("--all", o->all, "All of the type");
-    c->add_flag("--wait,!--no-wait", o->wait, "Wait until they are gone (default; --wait=false does not)");
+    c->add_flag("--wait,!--no-wait", o->wait,
+                "Wait until they are gone (default; --wait=false does not)");
     c->add_option("--timeout", o->timeout, "Longest wait; 0s: no limit");
     c->add_flag("--ignore-not-found", o->ignore_not_found, "Nothing is no error");
     c->callback([o, &action] { action.run = [o](Session& s) { return delete_objects(s, *o); }; });
@@ -67,7 +71,8 @@ void add_resource_verbs(CLI::App& app, Action& action) {
   }
   {
     auto o = options<LogsOptions>();
-    auto* c = app.add_subcommand("logs", "Log of a pod, or of what runs for job/, tp/, tj/, tds/, ib/, device/NAME");
+    auto* c = app.add_subcommand(
+        "logs", "Log of a pod, or of what runs for job/, tp/, tj/, tds/, ib/, device/NAME");
     c->add_option("target", o->target, "POD or TYPE/NAME")->required();
     c->add_option("-c,--container", o->container, "Container");
     c->add_flag("-f,--follow", o->follow, "Go on");
@@ -78,7 +83,8 @@ void add_resource_verbs(CLI::App& app, Action& action) {
   }
   {
     auto o = options<WaitOptions>();
-    auto* c = app.add_subcommand("wait", "Wait for a condition: exit code 4 on time-out, 5 when it failed for good");
+    auto* c = app.add_subcommand(
+        "wait", "Wait for a condition: exit code 4 on time-out, 5 when it failed for good");
     c->add_option("targets", o->args, "TYPE NAME... or TYPE/NAME...")->required();
     c->add_option("--for", o->condition, "condition=NAME[=VALUE] or delete")->required();
     c->add_option("--timeout", o->timeout, "Longest wait");

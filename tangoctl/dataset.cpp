@@ -1,11 +1,12 @@
 // dataset import and dataset stats.
+#include "lib/data/dataset.h"
+
 #include <ostream>
 #include <thread>
 
 #include "crds/types.h"
 #include "lib/base/file.h"
 #include "lib/base/yaml.h"
-#include "lib/data/dataset.h"
 #include "tangoctl/verbs.h"
 
 namespace tango::ctl {
@@ -33,7 +34,8 @@ void print_report(Session& session, const Json& report) {
   };
   for (const auto& [name, s] : get(report, "splits").items()) {
     splits.row({name, count(s, "images", ""), count(s, "labels", ""), count(s, "missing", ""),
-                count(s, "empty", ""), count(s, "corrupt", "corruptCount"), count(s, "unlabelled", "")});
+                count(s, "empty", ""), count(s, "corrupt", "corruptCount"),
+                count(s, "unlabelled", "")});
   }
   if (!splits.empty()) {
     session.out() << "\n";
@@ -43,7 +45,8 @@ void print_report(Session& session, const Json& report) {
   TextTable classes({"CLASS", "IMAGES"});
   if (per_class.is_object()) {
     for (const auto& [name, n] : per_class.items()) {
-      classes.row({name, n.is_object() ? std::to_string(get_int(n, "images", get_int(n, "total"))) : n.dump()});
+      classes.row({name, n.is_object() ? std::to_string(get_int(n, "images", get_int(n, "total")))
+                                       : n.dump()});
     }
   } else if (per_class.is_array()) {
     for (const auto& row : per_class) {
@@ -57,7 +60,8 @@ void print_report(Session& session, const Json& report) {
   }
   for (const auto& w : get(report, "warnings")) {
     session.out() << "warning: "
-                  << (w.is_string() ? w.get<std::string>() : get_string(w, "reason") + ": " + get_string(w, "message"))
+                  << (w.is_string() ? w.get<std::string>()
+                                    : get_string(w, "reason") + ": " + get_string(w, "message"))
                   << "\n";
   }
 }
@@ -90,7 +94,9 @@ int dataset_import(Session& session, const DatasetOptions& options) {
   Json object{{"apiVersion", "ml-tango.io/v1alpha1"},
               {"kind", "Dataset"},
               {"metadata", {{"name", options.name}, {"namespace", *ns}}},
-              {"spec", {{"source", {{"hostPath", {{"path", root.string()}}}}}, {"format", get_string(*report, "format")}}}};
+              {"spec",
+               {{"source", {{"hostPath", {{"path", root.string()}}}}},
+                {"format", get_string(*report, "format")}}}};
   session.out() << "\n";
   if (options.dry_run) {
     session.out() << to_yaml(object);
@@ -122,7 +128,8 @@ int dataset_stats(Session& session, const DatasetOptions& options) {
   const Json& status = get(*object, "status");
   if (get_string(status, "digest").empty()) {
     return session.fail(make_error(Code::kUnavailable, "NotValidated",
-                                   "dataset " + options.path + " is not validated yet; see `tangoctl describe dataset " +
+                                   "dataset " + options.path +
+                                       " is not validated yet; see `tangoctl describe dataset " +
                                        options.path + "`"));
   }
   return print(session, status, options.output);

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::uint64_t kMaxCredential = 64u << 10;
 
-Result<std::map<std::string, std::string>> pairs(const std::vector<std::string>& items, std::string_view flag) {
+Result<std::map<std::string, std::string>> pairs(const std::vector<std::string>& items,
+                                                 std::string_view flag) {
   std::map<std::string, std::string> out;
   for (const auto& item : items) {
     std::size_t eq = item.find('=');
@@ -32,7 +33,8 @@ Result<std::map<std::string, std::string>> pairs(const std::vector<std::string>&
 }
 
 // The bootstrap Secret; nothing of it is ever printed.
-Result<Json> bootstrap_secret(Session& session, const ProvisionOptions& options, const std::string& ns) {
+Result<Json> bootstrap_secret(Session& session, const ProvisionOptions& options,
+                              const std::string& ns) {
   Json secret{{"apiVersion", "v1"},
               {"kind", "Secret"},
               {"metadata", {{"name", options.name + "-bootstrap"}, {"namespace", ns}}}};
@@ -43,8 +45,9 @@ Result<Json> bootstrap_secret(Session& session, const ProvisionOptions& options,
                         options.identity + " is not a private key; give the file without .pub");
     }
     if (key.find("ENCRYPTED") != std::string::npos) {
-      return make_error(Code::kUnsupported, "EncryptedKey",
-                        options.identity + " is encrypted; use a key without passphrase for the first contact");
+      return make_error(
+          Code::kUnsupported, "EncryptedKey",
+          options.identity + " is encrypted; use a key without passphrase for the first contact");
     }
     secret["type"] = "kubernetes.io/ssh-auth";
     secret["data"]["ssh-privatekey"] = to_base64(key);
@@ -55,9 +58,11 @@ Result<Json> bootstrap_secret(Session& session, const ProvisionOptions& options,
     std::getline(session.io().in, password);
   } else {
     TRY_ASSIGN(password, read_file(options.password_file, kMaxCredential));
-    while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) password.pop_back();
+    while (!password.empty() && (password.back() == '\n' || password.back() == '\r'))
+      password.pop_back();
   }
-  if (password.empty()) return make_error(Code::kInvalid, "InvalidPassword", "the password is empty");
+  if (password.empty())
+    return make_error(Code::kInvalid, "InvalidPassword", "the password is empty");
   secret["type"] = "kubernetes.io/basic-auth";
   // A password is only ever sent to the address it was given for.
   secret["metadata"]["annotations"]["ml-tango.io/allowed-addresses"] = options.address;
@@ -66,11 +71,16 @@ Result<Json> bootstrap_secret(Session& session, const ProvisionOptions& options,
   return secret;
 }
 
-Result<Json> device_manifest(const ProvisionOptions& options, const std::string& ns, bool with_secret) {
+Result<Json> device_manifest(const ProvisionOptions& options, const std::string& ns,
+                             bool with_secret) {
   TRY_ASSIGN(auto labels, pairs(options.labels, "--label"));
   TRY_ASSIGN(auto parameters, pairs(options.parameters, "--parameter"));
   Json spec{{"profileRef", {{"name", options.profile}}},
-            {"connection", {{"type", "Direct"}, {"address", options.address}, {"port", options.port}, {"user", options.user}}},
+            {"connection",
+             {{"type", "Direct"},
+              {"address", options.address},
+              {"port", options.port},
+              {"user", options.user}}},
             {"provision", {{"mode", options.mode}}}};
   if (options.trust_on_first_use) {
     spec["hostKey"]["policy"] = "TrustOnFirstUse";
@@ -80,7 +90,8 @@ Result<Json> device_manifest(const ProvisionOptions& options, const std::string&
   }
   if (with_secret) spec["bootstrap"]["credentialsRef"]["name"] = options.name + "-bootstrap";
   if (!options.root.empty()) spec["agent"]["root"] = options.root;
-  if (!options.authorized_keys.empty()) spec["agent"]["authorizedKeysFile"] = options.authorized_keys;
+  if (!options.authorized_keys.empty())
+    spec["agent"]["authorizedKeysFile"] = options.authorized_keys;
   if (!parameters.empty()) spec["parameters"] = parameters;
   Json out{{"apiVersion", "ml-tango.io/v1alpha1"},
            {"kind", "Device"},
@@ -98,14 +109,15 @@ const Json& condition_of(const Json& object, std::string_view type) {
   return none;
 }
 
-int wait_provisioned(Session& session, kube::KubeClient& client, const std::string& ns, const std::string& name,
-                     Nanos timeout) {
+int wait_provisioned(Session& session, kube::KubeClient& client, const std::string& ns,
+                     const std::string& name, Nanos timeout) {
   constexpr auto kPoll = std::chrono::milliseconds(500);
   TimePoint deadline = system_clock().now() + timeout;
   std::string last;
   while (true) {
     auto device = client.get(crds::Device::kKind, ns, name);
-    if (!device.ok() && device.error().code != Code::kUnavailable) return session.fail(device.error());
+    if (!device.ok() && device.error().code != Code::kUnavailable)
+      return session.fail(device.error());
     if (device.ok()) {
       const Json& provisioned = condition_of(*device, "Provisioned");
       const Json& ready = condition_of(*device, "Ready");
@@ -114,19 +126,24 @@ int wait_provisioned(Session& session, kube::KubeClient& client, const std::stri
         return kOk;
       }
       std::string now = get_string(ready, "reason");
-      if (std::string message = get_string(ready, "message"); !message.empty()) now += ": " + message;
-      if (!now.empty() && now != last) session.err() << "device.ml-tango.io/" << name << " " << now << "\n";
+      if (std::string message = get_string(ready, "message"); !message.empty())
+        now += ": " + message;
+      if (!now.empty() && now != last)
+        session.err() << "device.ml-tango.io/" << name << " " << now << "\n";
       last = now;
       if (get_string(ready, "reason") == "AwaitingApproval") {
         const Json& key = get(get(*device, "status"), "observedHostKey");
         session.out() << "host key " << get_string(key, "fingerprint")
-                      << "; compare it on the device, then run: tangoctl device approve " << name << "\n";
+                      << "; compare it on the device, then run: tangoctl device approve " << name
+                      << "\n";
         return kOk;
       }
-      if (get_string(condition_of(*device, "Accepted"), "status") == "False") return kFinishedFailed;
+      if (get_string(condition_of(*device, "Accepted"), "status") == "False")
+        return kFinishedFailed;
     }
     if (system_clock().now() >= deadline) {
-      session.err() << "error: timed out waiting for device " << name << (last.empty() ? "" : " (" + last + ")") << "\n";
+      session.err() << "error: timed out waiting for device " << name
+                    << (last.empty() ? "" : " (" + last + ")") << "\n";
       return kWaitTimeout;
     }
     std::this_thread::sleep_for(kPoll);
@@ -136,17 +153,21 @@ int wait_provisioned(Session& session, kube::KubeClient& client, const std::stri
 int approve_one(Session& session, kube::KubeClient& client, const Json& device) {
   const Json& meta = get(device, "metadata");
   std::string name = get_string(meta, "name");
-  std::string fingerprint = get_string(get(get(device, "status"), "observedHostKey"), "fingerprint");
+  std::string fingerprint =
+      get_string(get(get(device, "status"), "observedHostKey"), "fingerprint");
   if (fingerprint.empty()) {
-    return session.fail(make_error(Code::kNotFound, "NothingToApprove",
-                                   "device " + name + " has shown no host key yet; see `tangoctl device show " + name + "`"));
+    return session.fail(make_error(
+        Code::kNotFound, "NothingToApprove",
+        "device " + name + " has shown no host key yet; see `tangoctl device show " + name + "`"));
   }
   // The resourceVersion ties the approval to the key that was just read.
   Json patch{{"metadata", {{"resourceVersion", get_string(meta, "resourceVersion")}}},
-             {"spec", {{"hostKey", {{"policy", "Pinned"}, {"fingerprints", Json::array({fingerprint})}}}}}};
+             {"spec",
+              {{"hostKey", {{"policy", "Pinned"}, {"fingerprints", Json::array({fingerprint})}}}}}};
   kube::WriteOptions write;
   write.field_manager = "tangoctl";
-  auto done = client.patch(crds::Device::kKind, get_string(meta, "namespace"), name, kube::PatchType::kMerge, patch, write);
+  auto done = client.patch(crds::Device::kKind, get_string(meta, "namespace"), name,
+                           kube::PatchType::kMerge, patch, write);
   if (!done.ok()) return session.fail(done.error());
   session.out() << "device.ml-tango.io/" << name << " approved (" << fingerprint << ")\n";
   return kOk;
@@ -156,8 +177,9 @@ int approve_one(Session& session, kube::KubeClient& client, const Json& device) 
 
 int device_provision(Session& session, const ProvisionOptions& options) {
   if (options.fingerprints.empty() && !options.trust_on_first_use) {
-    return session.usage("give the device's host key with --fingerprint (ssh-keygen -lf on the device), or "
-                         "--trust-on-first-use and approve what is found");
+    return session.usage(
+        "give the device's host key with --fingerprint (ssh-keygen -lf on the device), or "
+        "--trust-on-first-use and approve what is found");
   }
   auto timeout = parse_duration(options.timeout);
   if (!timeout.ok()) return session.usage(timeout.error().message);
@@ -187,8 +209,10 @@ int device_provision(Session& session, const ProvisionOptions& options) {
   return wait_provisioned(session, **client, *ns, options.name, *timeout);
 }
 
-int device_approve(Session& session, const std::vector<std::string>& names, const std::string& selector) {
-  if (names.empty() && selector.empty()) return session.usage("name the devices, or give -l SELECTOR");
+int device_approve(Session& session, const std::vector<std::string>& names,
+                   const std::string& selector) {
+  if (names.empty() && selector.empty())
+    return session.usage("name the devices, or give -l SELECTOR");
   auto client = session.kube();
   if (!client.ok()) return session.fail(client.error());
   auto ns = session.ns();
@@ -207,7 +231,8 @@ int device_approve(Session& session, const std::vector<std::string>& names, cons
     if (!found.ok()) return session.fail(found.error());
     // By label only those that wait are meant; a pinned device is not touched.
     for (auto& d : found->items) {
-      if (get_string(condition_of(d, "Ready"), "reason") == "AwaitingApproval") devices.push_back(std::move(d));
+      if (get_string(condition_of(d, "Ready"), "reason") == "AwaitingApproval")
+        devices.push_back(std::move(d));
     }
     if (devices.empty()) session.err() << "No device waits for approval.\n";
   }

@@ -16,7 +16,8 @@ std::string short_digest(const std::string& digest) {
 
 std::string counts_line(const Json& counts) {
   std::string out;
-  for (const auto& [name, n] : counts.items()) out += (out.empty() ? "" : ", ") + n.dump() + " " + name;
+  for (const auto& [name, n] : counts.items())
+    out += (out.empty() ? "" : ", ") + n.dump() + " " + name;
   return out;
 }
 
@@ -24,7 +25,8 @@ std::string latency_text(const Json& slot) {
   const Json& latency = get(slot, "latency");
   if (!latency.is_object()) return "<none>";
   char text[64];
-  std::snprintf(text, sizeof text, "%.2f/%.2f ms", get_double(latency, "p50"), get_double(latency, "p95"));
+  std::snprintf(text, sizeof text, "%.2f/%.2f ms", get_double(latency, "p50"),
+                get_double(latency, "p95"));
   return text;
 }
 
@@ -50,7 +52,8 @@ int fleet_status(Session& session, const FleetOptions& options) {
   Json counts;
   std::string after;
   do {
-    auto page = (*rest)->call("GET", "/api/v1/fleet" + query + (after.empty() ? "" : "&continue=" + url_encode(after)));
+    auto page = (*rest)->call(
+        "GET", "/api/v1/fleet" + query + (after.empty() ? "" : "&continue=" + url_encode(after)));
     if (!page.ok()) return session.fail(page.error());
     if (counts.is_null()) counts = get(*page, "counts");
     for (const auto& item : get(*page, "items")) all.push_back(item);
@@ -62,7 +65,8 @@ int fleet_status(Session& session, const FleetOptions& options) {
   }
   std::vector<std::string> header;
   if (session.globals().all_namespaces) header.emplace_back("NAMESPACE");
-  for (const char* name : {"NAME", "STATE", "REACHABLE", "RELEASE", "HEALTH", "SLOT", "RUNNING", "DEPLOYMENT", "LATENCY"}) {
+  for (const char* name : {"NAME", "STATE", "REACHABLE", "RELEASE", "HEALTH", "SLOT", "RUNNING",
+                           "DEPLOYMENT", "LATENCY"}) {
     header.emplace_back(name);
   }
   if (options.output == "wide") {
@@ -78,8 +82,9 @@ int fleet_status(Session& session, const FleetOptions& options) {
       if (session.globals().all_namespaces) row.push_back(get_string(d, "namespace"));
       std::string deployment = get_string(slot, "deployment");
       for (const std::string& cell :
-           {get_string(d, "name"), get_string(d, "state"), get_string(d, "reachable"), get_string(d, "release"),
-            get_string(d, "health"), get_string(slot, "name", "<none>"), short_digest(get_string(slot, "current")),
+           {get_string(d, "name"), get_string(d, "state"), get_string(d, "reachable"),
+            get_string(d, "release"), get_string(d, "health"), get_string(slot, "name", "<none>"),
+            short_digest(get_string(slot, "current")),
             deployment.empty() ? std::string("<none>") : deployment, latency_text(slot)}) {
         row.push_back(cell);
       }
@@ -95,7 +100,9 @@ int fleet_status(Session& session, const FleetOptions& options) {
     return kOk;
   }
   table.print(session);
-  session.out() << "\n" << get_int(counts, "total") << " devices: " << counts_line(get(counts, "byState")) << "\n";
+  session.out() << "\n"
+                << get_int(counts, "total") << " devices: " << counts_line(get(counts, "byState"))
+                << "\n";
   if (const Json& reasons = get(counts, "byReason"); reasons.is_object() && !reasons.empty()) {
     session.out() << "failures: " << counts_line(reasons) << "\n";
   }
@@ -107,26 +114,33 @@ int fleet_why(Session& session, const std::string& device, const std::string& ou
   if (!rest.ok()) return session.fail(rest.error());
   auto ns = session.ns();
   if (!ns.ok()) return session.fail(ns.error());
-  std::string name = device.substr(device.find('/') == std::string::npos ? 0 : device.find('/') + 1);
-  auto answer = (*rest)->call("GET", "/api/v1/namespaces/" + url_encode(*ns) + "/devices/" + url_encode(name) + "/why");
+  std::string name =
+      device.substr(device.find('/') == std::string::npos ? 0 : device.find('/') + 1);
+  auto answer = (*rest)->call(
+      "GET", "/api/v1/namespaces/" + url_encode(*ns) + "/devices/" + url_encode(name) + "/why");
   if (!answer.ok()) return session.fail(answer.error());
   if (output == "json") {
     session.out() << dump_json(*answer, 2) << "\n";
     return kOk;
   }
-  if (std::string sentence = get_string(*answer, "sentence"); !sentence.empty()) session.out() << sentence << "\n";
+  if (std::string sentence = get_string(*answer, "sentence"); !sentence.empty())
+    session.out() << sentence << "\n";
   const Json& sentences = get(*answer, "sentences");
   if (sentences.is_array()) {
-    for (const auto& s : sentences) session.out() << (s.is_string() ? s.get<std::string>() : s.dump()) << "\n";
+    for (const auto& s : sentences)
+      session.out() << (s.is_string() ? s.get<std::string>() : s.dump()) << "\n";
   }
   for (const auto& slot : get(*answer, "slots")) {
-    session.out() << "\nslot " << get_string(slot, "slot") << ": " << painted(session, get_string(slot, "state"));
-    if (std::string reason = get_string(slot, "reason"); !reason.empty()) session.out() << ", " << reason;
+    session.out() << "\nslot " << get_string(slot, "slot") << ": "
+                  << painted(session, get_string(slot, "state"));
+    if (std::string reason = get_string(slot, "reason"); !reason.empty())
+      session.out() << ", " << reason;
     session.out() << "\n";
     TextTable table({"DEPLOYMENT", "PRIORITY", "OWNS", "STATE", "REASON", "RELEASE", "MESSAGE"});
     for (const auto& c : get(slot, "claims")) {
-      table.row({get_string(c, "deployment"), std::to_string(get_int(c, "priority")), get_bool(c, "owns") ? "yes" : "no",
-                 get_string(c, "state"), get_string(c, "reason"), short_digest(get_string(c, "release")),
+      table.row({get_string(c, "deployment"), std::to_string(get_int(c, "priority")),
+                 get_bool(c, "owns") ? "yes" : "no", get_string(c, "state"),
+                 get_string(c, "reason"), short_digest(get_string(c, "release")),
                  std::string(one_line(get_string(c, "message")))});
     }
     if (!table.empty()) table.print(session, true, "  ");

@@ -19,7 +19,8 @@ constexpr std::string_view kTableAccept =
 std::string query_of(const GetOptions& options) {
   std::string out;
   auto add = [&](std::string_view key, const std::string& value) {
-    if (!value.empty()) out += (out.empty() ? "?" : "&") + std::string(key) + "=" + url_encode(value);
+    if (!value.empty())
+      out += (out.empty() ? "?" : "&") + std::string(key) + "=" + url_encode(value);
   };
   add("labelSelector", options.selector);
   add("fieldSelector", options.field_selector);
@@ -29,9 +30,12 @@ std::string query_of(const GetOptions& options) {
 Result<Json> fetch(kube::KubeClient& client, const Target& target, const std::string& query,
                    std::string_view accept) {
   std::string path = kube::resource_path(target.type.info, target.ns, target.name);
-  TRY_ASSIGN(auto response, client.raw("GET", path + (target.name.empty() ? query : std::string()), {}, accept));
-  std::string what = target.type.printed() + (target.name.empty() ? std::string() : " \"" + target.name + "\"");
-  if (response.status >= 400) return kube::error_from_response(response.status, response.body, what);
+  TRY_ASSIGN(auto response,
+             client.raw("GET", path + (target.name.empty() ? query : std::string()), {}, accept));
+  std::string what =
+      target.type.printed() + (target.name.empty() ? std::string() : " \"" + target.name + "\"");
+  if (response.status >= 400)
+    return kube::error_from_response(response.status, response.body, what);
   return parse_json(response.body, {64u << 20, 64});
 }
 
@@ -46,8 +50,8 @@ struct Shown {
   std::set<std::string> versions;
 };
 
-bool print_table(Session& session, const Target& target, const Json& table, const GetOptions& options,
-                 bool prefix, bool header, Shown* shown) {
+bool print_table(Session& session, const Target& target, const Json& table,
+                 const GetOptions& options, bool prefix, bool header, Shown* shown) {
   bool wide = options.output == "wide";
   bool with_ns = session.globals().all_namespaces && target.type.info.namespaced;
   std::vector<std::string> names;
@@ -112,7 +116,8 @@ int print_objects(Session& session, kube::KubeClient& client, const std::vector<
   }
   if (options.output == "name") {
     for (std::size_t i = 0; i < items.size(); ++i) {
-      auto type = type_of(session, get_string(items[i], "apiVersion"), get_string(items[i], "kind"));
+      auto type =
+          type_of(session, get_string(items[i], "apiVersion"), get_string(items[i], "kind"));
       std::string printed = type.ok() ? type->printed() : get_string(items[i], "kind");
       session.out() << printed << "/" << get_string(items[i]["metadata"], "name") << "\n";
     }
@@ -121,7 +126,10 @@ int print_objects(Session& session, kube::KubeClient& client, const std::vector<
   bool single = targets.size() == 1 && !targets[0].name.empty();
   if (single && items.empty()) return code;
   Json shown = single ? items[0]
-                      : Json{{"apiVersion", "v1"}, {"kind", "List"}, {"metadata", {{"resourceVersion", ""}}}, {"items", items}};
+                      : Json{{"apiVersion", "v1"},
+                             {"kind", "List"},
+                             {"metadata", {{"resourceVersion", ""}}},
+                             {"items", items}};
   session.out() << (options.output == "json" ? dump_json(shown, 4) + "\n" : to_yaml(shown));
   return code;
 }
@@ -148,7 +156,8 @@ int print_once(Session& session, kube::KubeClient& client, const std::vector<Tar
       continue;
     }
     if (!table->contains("columnDefinitions")) {
-      return session.fail(make_error(Code::kUnsupported, "NoTable", "the server cannot print tables; use -o yaml"));
+      return session.fail(
+          make_error(Code::kUnsupported, "NoTable", "the server cannot print tables; use -o yaml"));
     }
     std::string type = t.type.printed();
     Shown* seen = shown == nullptr ? nullptr : &(*shown)[type];
@@ -208,7 +217,8 @@ void print_events(Session& session, kube::KubeClient& client, const Json& object
   for (const auto& e : events->items) {
     std::string last = get_string(e, "lastTimestamp", get_string(e, "eventTime"));
     std::string age = age_of(last);
-    if (std::int64_t count = get_int(e, "count"); count > 1) age += " (x" + std::to_string(count) + ")";
+    if (std::int64_t count = get_int(e, "count"); count > 1)
+      age += " (x" + std::to_string(count) + ")";
     table.row({get_string(e, "type"), get_string(e, "reason"), age,
                get_string(get(e, "source"), "component", get_string(e, "reportingComponent")),
                std::string(one_line(get_string(e, "message")))});
@@ -220,7 +230,8 @@ void print_events(Session& session, kube::KubeClient& client, const Json& object
 void describe(Session& session, kube::KubeClient& client, Json object) {
   const Json meta = get(object, "metadata");
   session.out() << "Name:         " << get_string(meta, "name") << "\n";
-  if (meta.contains("namespace")) session.out() << "Namespace:    " << get_string(meta, "namespace") << "\n";
+  if (meta.contains("namespace"))
+    session.out() << "Namespace:    " << get_string(meta, "namespace") << "\n";
   print_map(session, "Labels:       ", get(meta, "labels"));
   print_map(session, "Annotations:  ", get(meta, "annotations"));
   session.out() << "API Version:  " << get_string(object, "apiVersion") << "\n"
@@ -228,12 +239,14 @@ void describe(Session& session, kube::KubeClient& client, Json object) {
                 << "Created:      " << get_string(meta, "creationTimestamp") << " ("
                 << age_of(get_string(meta, "creationTimestamp")) << " ago)\n";
   if (std::string gone = get_string(meta, "deletionTimestamp"); !gone.empty()) {
-    session.out() << "Deleting:     since " << gone << ", held by " << get(meta, "finalizers").dump() << "\n";
+    session.out() << "Deleting:     since " << gone << ", held by "
+                  << get(meta, "finalizers").dump() << "\n";
   }
   if (get_string(object, "kind") == "Secret") {
     session.out() << "Data:\n";
     for (const auto& [key, value] : get(object, "data").items()) {
-      session.out() << "  " << key << ": " << value.get<std::string>().size() << " characters of base64\n";
+      session.out() << "  " << key << ": " << value.get<std::string>().size()
+                    << " characters of base64\n";
     }
   } else {
     for (const char* part : {"spec", "data"}) {
@@ -254,7 +267,8 @@ void describe(Session& session, kube::KubeClient& client, Json object) {
       TextTable table({"TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"});
       for (const auto& c : conditions) {
         table.row({get_string(c, "type"), get_string(c, "status"), get_string(c, "reason"),
-                   age_of(get_string(c, "lastTransitionTime")), std::string(one_line(get_string(c, "message")))});
+                   age_of(get_string(c, "lastTransitionTime")),
+                   std::string(one_line(get_string(c, "message")))});
       }
       session.out() << "Conditions:\n";
       table.print(session, true, "  ");
@@ -267,7 +281,9 @@ void describe(Session& session, kube::KubeClient& client, Json object) {
 
 int get_objects(Session& session, const GetOptions& options) {
   auto targets = parse_targets(session, options.args);
-  if (!targets.ok()) return targets.error().code == Code::kInvalid ? session.usage(targets.error().message) : session.fail(targets.error());
+  if (!targets.ok())
+    return targets.error().code == Code::kInvalid ? session.usage(targets.error().message)
+                                                  : session.fail(targets.error());
   static const std::set<std::string> kOutputs{"", "wide", "json", "yaml", "name"};
   if (kOutputs.count(options.output) == 0) {
     return session.usage("unknown output \"" + options.output + "\"; use wide, json, yaml or name");
@@ -289,7 +305,9 @@ int get_objects(Session& session, const GetOptions& options) {
 
 int describe_objects(Session& session, const DescribeOptions& options) {
   auto targets = parse_targets(session, options.args);
-  if (!targets.ok()) return targets.error().code == Code::kInvalid ? session.usage(targets.error().message) : session.fail(targets.error());
+  if (!targets.ok())
+    return targets.error().code == Code::kInvalid ? session.usage(targets.error().message)
+                                                  : session.fail(targets.error());
   auto client = session.kube();
   if (!client.ok()) return session.fail(client.error());
   int code = kOk, shown = 0;
@@ -309,7 +327,8 @@ int describe_objects(Session& session, const DescribeOptions& options) {
       describe(session, **client, item);
     }
   }
-  if (shown == 0 && code == kOk) session.err() << "No resources found" << place(session, *targets) << ".\n";
+  if (shown == 0 && code == kOk)
+    session.err() << "No resources found" << place(session, *targets) << ".\n";
   return code;
 }
 

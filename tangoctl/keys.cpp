@@ -1,7 +1,8 @@
 // keys init and keys show: the signing keys of an installation, offline.
+#include "lib/artifacts/keys.h"
+
 #include <ostream>
 
-#include "lib/artifacts/keys.h"
 #include "tangoctl/verbs.h"
 
 namespace tango::ctl {
@@ -21,7 +22,8 @@ int print(Session& session, const KeySet& keys, const std::string& output) {
     const auto* held = keys.key(role);
     for (const auto& id : row.keyids) {
       bool here = held != nullptr && held->id() == id;
-      table.row({name, std::to_string(row.threshold), id.substr(0, 16), here ? "here" : "elsewhere"});
+      table.row(
+          {name, std::to_string(row.threshold), id.substr(0, 16), here ? "here" : "elsewhere"});
     }
   }
   if (output == "json") {
@@ -31,7 +33,8 @@ int print(Session& session, const KeySet& keys, const std::string& output) {
   session.out() << "root version " << keys.root.version << " in " << keys.dir.string() << "\n";
   table.print(session);
   if (single) {
-    session.err() << "note: threshold 1, all keys in one folder: right for one machine, not for production\n";
+    session.err()
+        << "note: threshold 1, all keys in one folder: right for one machine, not for production\n";
   }
   return kOk;
 }

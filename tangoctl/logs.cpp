@@ -61,7 +61,8 @@ Result<std::string> job_of(kube::KubeClient& client, const Target& t, int depth 
   return job_of(client, child, depth + 1);
 }
 
-Result<std::string> pod_of_job(kube::KubeClient& client, const std::string& ns, const std::string& job) {
+Result<std::string> pod_of_job(kube::KubeClient& client, const std::string& ns,
+                               const std::string& job) {
   kube::ListOptions list;
   list.ns = ns;
   list.label_selector = "job-name=" + job;
@@ -74,7 +75,8 @@ Result<std::string> pod_of_job(kube::KubeClient& client, const std::string& ns, 
     }
   }
   if (newest == nullptr) {
-    return make_error(Code::kNotFound, "NoLogs", "the Job " + job + " has no pod (yet, or any more)");
+    return make_error(Code::kNotFound, "NoLogs",
+                      "the Job " + job + " has no pod (yet, or any more)");
   }
   return get_string(get(*newest, "metadata"), "name");
 }
@@ -109,8 +111,8 @@ int follow(Session& session, kube::KubeClient& client, const std::string& path) 
   return kOk;
 }
 
-int pod_log(Session& session, kube::KubeClient& client, const std::string& ns, const std::string& pod,
-            const LogsOptions& options) {
+int pod_log(Session& session, kube::KubeClient& client, const std::string& ns,
+            const std::string& pod, const LogsOptions& options) {
   std::string path = kube::resource_path(kPod, ns, pod, "log");
   std::string query;
   auto add = [&](const std::string& text) { query += (query.empty() ? "?" : "&") + text; };
@@ -122,20 +124,23 @@ int pod_log(Session& session, kube::KubeClient& client, const std::string& ns, c
   auto response = client.raw("GET", path + query, {}, "*/*");
   if (!response.ok()) return session.fail(response.error());
   if (response->status >= 400) {
-    return session.fail(kube::error_from_response(response->status, response->body, "log of pod \"" + pod + "\""));
+    return session.fail(
+        kube::error_from_response(response->status, response->body, "log of pod \"" + pod + "\""));
   }
   session.out() << response->body;
   return kOk;
 }
 
-int device_log(Session& session, const std::string& ns, const std::string& name, const LogsOptions& options) {
+int device_log(Session& session, const std::string& ns, const std::string& name,
+               const LogsOptions& options) {
   auto rest = session.rest();
   if (!rest.ok()) return session.fail(rest.error());
   std::string path = "/api/v1/namespaces/" + url_encode(ns) + "/devices/" + url_encode(name) +
                      "/logs?slot=" + url_encode(options.slot);
   std::string cursor;
   while (true) {
-    auto answer = (*rest)->call("GET", path + (cursor.empty() ? "" : "&since=" + url_encode(cursor)));
+    auto answer =
+        (*rest)->call("GET", path + (cursor.empty() ? "" : "&since=" + url_encode(cursor)));
     if (!answer.ok()) return session.fail(answer.error());
     std::string text = get_string(*answer, "text");
     if (options.tail >= 0 && cursor.empty()) {
@@ -159,7 +164,8 @@ int show_logs(Session& session, const LogsOptions& options) {
   if (options.target.empty()) return session.usage("logs needs a pod, or TYPE/NAME");
   auto client = session.kube();
   if (!client.ok()) return session.fail(client.error());
-  std::string target = options.target.find('/') == std::string::npos ? "pod/" + options.target : options.target;
+  std::string target =
+      options.target.find('/') == std::string::npos ? "pod/" + options.target : options.target;
   auto parsed = parse_targets(session, {target});
   if (!parsed.ok()) return session.usage(parsed.error().message);
   const Target& t = parsed->front();

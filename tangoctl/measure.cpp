@@ -16,10 +16,11 @@ std::string_view media_type(std::string_view bytes) {
   return {};
 }
 
-Result<std::string> device_path(Session& session, const std::string& device, std::string_view call, const std::string& slot) {
+Result<std::string> device_path(Session& session, const std::string& device, std::string_view call,
+                                const std::string& slot) {
   TRY_ASSIGN(std::string ns, session.ns());
-  return "/api/v1/namespaces/" + url_encode(ns) + "/devices/" + url_encode(device) + "/" + std::string(call) +
-         "?slot=" + url_encode(slot);
+  return "/api/v1/namespaces/" + url_encode(ns) + "/devices/" + url_encode(device) + "/" +
+         std::string(call) + "?slot=" + url_encode(slot);
 }
 
 std::string fixed(double value, int digits) {
@@ -28,8 +29,10 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
-// The files of one split: Idx files by their prefix; folders below <split>/ when there is one, else all.
-Result<std::vector<std::pair<std::string, fs::path>>> evaluation_files(const EvaluateOptions& options) {
+// The files of one split: Idx files by their prefix; folders below <split>/ when there is one, else
+// all.
+Result<std::vector<std::pair<std::string, fs::path>>> evaluation_files(
+    const EvaluateOptions& options) {
   std::vector<std::pair<std::string, fs::path>> out;
   std::error_code ec;
   fs::path root = options.data;
@@ -37,22 +40,28 @@ Result<std::vector<std::pair<std::string, fs::path>>> evaluation_files(const Eva
     return make_error(Code::kNotFound, "NotFound", options.data + " is not a folder");
   }
   if (options.format == "idx") {
-    std::string prefix = options.split == "test" ? "t10k-" : options.split == "train" ? "train-" : options.split + "-";
+    std::string prefix = options.split == "test"    ? "t10k-"
+                         : options.split == "train" ? "train-"
+                                                    : options.split + "-";
     for (const auto& entry : fs::directory_iterator(root, ec)) {
       std::string name = entry.path().filename();
-      if (entry.is_regular_file(ec) && name.rfind(prefix, 0) == 0) out.emplace_back(name, entry.path());
+      if (entry.is_regular_file(ec) && name.rfind(prefix, 0) == 0)
+        out.emplace_back(name, entry.path());
     }
   } else {
     bool divided = fs::is_directory(root / options.split, ec);
     fs::path from = divided ? root / options.split : root;
-    for (auto it = fs::recursive_directory_iterator(from, ec); it != fs::recursive_directory_iterator(); it.increment(ec)) {
+    for (auto it = fs::recursive_directory_iterator(from, ec);
+         it != fs::recursive_directory_iterator(); it.increment(ec)) {
       if (ec) return make_error(Code::kIo, "IoError", from.string() + ": " + ec.message());
-      if (it->is_regular_file(ec) && !it->is_symlink(ec)) out.emplace_back(fs::relative(it->path(), root, ec).string(), it->path());
+      if (it->is_regular_file(ec) && !it->is_symlink(ec))
+        out.emplace_back(fs::relative(it->path(), root, ec).string(), it->path());
     }
   }
   if (out.empty()) {
-    return make_error(Code::kNotFound, "EmptyDataset",
-                      options.data + " has no files of split " + options.split + " in format " + options.format);
+    return make_error(
+        Code::kNotFound, "EmptyDataset",
+        options.data + " has no files of split " + options.split + " in format " + options.format);
   }
   return out;
 }
@@ -61,7 +70,8 @@ Result<std::vector<std::pair<std::string, fs::path>>> evaluation_files(const Eva
 
 int device_evaluate(Session& session, const EvaluateOptions& options) {
   if (options.data.empty()) return session.usage("device evaluate needs --data DIR");
-  if (options.format != "idx" && options.format != "folder") return session.usage("--format must be idx or folder");
+  if (options.format != "idx" && options.format != "folder")
+    return session.usage("--format must be idx or folder");
   auto timeout = parse_duration(options.timeout);
   if (!timeout.ok()) return session.usage(timeout.error().message);
   auto files = evaluation_files(options);
@@ -72,14 +82,15 @@ int device_evaluate(Session& session, const EvaluateOptions& options) {
   if (!rest.ok()) return session.fail(rest.error());
   auto path = device_path(session, options.device, "evaluate", options.slot);
   if (!path.ok()) return session.fail(path.error());
-  auto answer = (*rest)->call("POST", *path + "&format=" + options.format, *tar, "application/x-tar", *timeout);
+  auto answer = (*rest)->call("POST", *path + "&format=" + options.format, *tar,
+                              "application/x-tar", *timeout);
   if (!answer.ok()) return session.fail(answer.error());
   if (options.output == "json") {
     session.out() << dump_json(*answer, 2) << "\n";
     return kOk;
   }
-  session.out() << "accuracy  " << fixed(get_double(*answer, "accuracy"), 4) << " on " << get_int(*answer, "samples")
-                << " images\n";
+  session.out() << "accuracy  " << fixed(get_double(*answer, "accuracy"), 4) << " on "
+                << get_int(*answer, "samples") << " images\n";
   const Json& latency = get(*answer, "latencyMs");
   if (latency.is_object()) {
     session.out() << "latency   p50 " << fixed(get_double(latency, "p50"), 2) << " ms, p95 "
@@ -105,7 +116,8 @@ int predict(Session& session, const PredictOptions& options) {
     }
     std::string_view type = media_type(*bytes);
     if (type.empty()) {
-      code = session.fail(make_error(Code::kInvalid, "NotAnImage", image + " is neither PNG nor JPEG"));
+      code = session.fail(
+          make_error(Code::kInvalid, "NotAnImage", image + " is neither PNG nor JPEG"));
       continue;
     }
     auto answer = (*rest)->call("POST", *path, *bytes, type);

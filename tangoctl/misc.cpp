@@ -49,11 +49,13 @@ std::string replace(std::string text, std::string_view what, std::string_view wi
 }  // namespace
 
 int show_version(Session& session, bool client_only, const std::string& output) {
-  Json out{{"clientVersion", {{"gitVersion", "v" + std::string(kVersion)}, {"api", "ml-tango.io/v1alpha1"}}}};
+  Json out{{"clientVersion",
+            {{"gitVersion", "v" + std::string(kVersion)}, {"api", "ml-tango.io/v1alpha1"}}}};
   int code = kOk;
   if (!client_only) {
     auto client = session.kube();
-    auto answer = client.ok() ? (*client)->raw("GET", "/version") : Result<HttpResponse>(client.error());
+    auto answer =
+        client.ok() ? (*client)->raw("GET", "/version") : Result<HttpResponse>(client.error());
     auto parsed = answer.ok() ? parse_json(answer->body) : Result<Json>(answer.error());
     if (parsed.ok()) {
       out["serverVersion"] = *parsed;
@@ -86,9 +88,11 @@ int api_resources(Session& session) {
 int completion(Session& session, const std::string& shell) {
   if (shell != "bash") return session.usage("completion is there for bash");
   std::string types;
-  for (const auto& k : crds::kinds()) types += (types.empty() ? "" : " ") + std::string(k.info.plural);
+  for (const auto& k : crds::kinds())
+    types += (types.empty() ? "" : " ") + std::string(k.info.plural);
   constexpr std::string_view kVerbs =
-      "up apply get describe delete status logs wait fleet device dataset predict keys version api-resources completion";
+      "up apply get describe delete status logs wait fleet device dataset predict keys version "
+      "api-resources completion";
   session.out() << replace(replace(std::string(kBash), "@TYPES@", types), "@VERBS@", kVerbs);
   return kOk;
 }

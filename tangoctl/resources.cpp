@@ -26,7 +26,9 @@ constexpr std::array<BuiltIn, 19> kBuiltIns{{
     {{"", "v1", "Service", "services", true}, "service", "svc"},
     {{"", "v1", "ServiceAccount", "serviceaccounts", true}, "serviceaccount", "sa"},
     {{"", "v1", "Event", "events", true}, "event", "ev"},
-    {{"", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true}, "persistentvolumeclaim", "pvc"},
+    {{"", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", true},
+     "persistentvolumeclaim",
+     "pvc"},
     {{"", "v1", "Namespace", "namespaces", false}, "namespace", "ns"},
     {{"", "v1", "Node", "nodes", false}, "node", "no"},
     {{"batch", "v1", "Job", "jobs", true}, "job", ""},
@@ -37,8 +39,12 @@ constexpr std::array<BuiltIn, 19> kBuiltIns{{
     {{"rbac.authorization.k8s.io", "v1", "Role", "roles", true}, "role", ""},
     {{"rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", true}, "rolebinding", ""},
     {{"rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", false}, "clusterrole", ""},
-    {{"rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", false}, "clusterrolebinding", ""},
-    {{"apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false}, "customresourcedefinition", "crd"},
+    {{"rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", false},
+     "clusterrolebinding",
+     ""},
+    {{"apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false},
+     "customresourcedefinition",
+     "crd"},
 }};
 
 std::string lower(std::string_view text) {
@@ -91,7 +97,8 @@ Result<std::vector<ResourceType>> find_types(Session&, std::string_view text) {
     }
     auto it = std::find_if(kBuiltIns.begin(), kBuiltIns.end(), [&](const BuiltIn& b) {
       std::string group = b.info.group.empty() ? std::string() : "." + std::string(b.info.group);
-      return name == b.info.plural || name == b.singular || (!b.short_name.empty() && name == b.short_name) ||
+      return name == b.info.plural || name == b.singular ||
+             (!b.short_name.empty() && name == b.short_name) ||
              name == std::string(b.info.plural) + group || name == std::string(b.singular) + group;
     });
     if (it == kBuiltIns.end()) return unknown_resource(name);
@@ -100,7 +107,8 @@ Result<std::vector<ResourceType>> find_types(Session&, std::string_view text) {
   return out;
 }
 
-Result<ResourceType> type_of(Session& session, std::string_view api_version, std::string_view kind) {
+Result<ResourceType> type_of(Session& session, std::string_view api_version,
+                             std::string_view kind) {
   if (api_version == "ml-tango.io/v1alpha1") {
     const auto* entry = crds::find_kind(kind);
     if (entry != nullptr && entry->info.kind == kind) return from_entry(*entry);
@@ -118,21 +126,24 @@ Result<ResourceType> type_of(Session& session, std::string_view api_version, std
       std::string plural = get_string(r, "name");
       if (get_string(r, "kind") != kind || plural.find('/') != std::string::npos) continue;
       std::size_t slash = api_version.find('/');
-      kube::KindInfo info{core ? std::string_view() : keep(std::string(api_version.substr(0, slash))),
-                          keep(std::string(core ? api_version : api_version.substr(slash + 1))),
-                          keep(std::string(kind)), keep(plural), get_bool(r, "namespaced")};
+      kube::KindInfo info{
+          core ? std::string_view() : keep(std::string(api_version.substr(0, slash))),
+          keep(std::string(core ? api_version : api_version.substr(slash + 1))),
+          keep(std::string(kind)), keep(plural), get_bool(r, "namespaced")};
       std::string singular = get_string(r, "singularName");
       return ResourceType{info, keep(singular.empty() ? lower(kind) : singular)};
     }
   }
-  return make_error(Code::kNotFound, "UnknownResource",
-                    "the server does not serve kind " + std::string(kind) + " of " + std::string(api_version));
+  return make_error(
+      Code::kNotFound, "UnknownResource",
+      "the server does not serve kind " + std::string(kind) + " of " + std::string(api_version));
 }
 
 Result<std::vector<Target>> parse_targets(Session& session, const std::vector<std::string>& args) {
   std::vector<Target> out;
   if (args.empty()) {
-    return make_error(Code::kInvalid, "MissingArgument", "name a resource type, such as tangoprojects or devices");
+    return make_error(Code::kInvalid, "MissingArgument",
+                      "name a resource type, such as tangoprojects or devices");
   }
   auto add = [&](const ResourceType& type, std::string name) -> Status {
     std::string ns;
@@ -163,7 +174,8 @@ Result<std::vector<Target>> parse_targets(Session& session, const std::vector<st
   return out;
 }
 
-Result<std::vector<Manifest>> read_manifests(Session& session, const std::vector<std::string>& files) {
+Result<std::vector<Manifest>> read_manifests(Session& session,
+                                             const std::vector<std::string>& files) {
   std::vector<Manifest> out;
   auto read_one = [&](const std::string& name, const std::string& text) -> Status {
     auto documents = parse_yaml_stream(text);
@@ -179,7 +191,8 @@ Result<std::vector<Manifest>> read_manifests(Session& session, const std::vector
   };
   for (const auto& file : files) {
     if (file == "-") {
-      std::string text((std::istreambuf_iterator<char>(session.io().in)), std::istreambuf_iterator<char>());
+      std::string text((std::istreambuf_iterator<char>(session.io().in)),
+                       std::istreambuf_iterator<char>());
       TRY(read_one("-", text));
       continue;
     }
@@ -189,7 +202,8 @@ Result<std::vector<Manifest>> read_manifests(Session& session, const std::vector
       paths.clear();
       for (const auto& entry : fs::directory_iterator(file, ec)) {
         auto extension = entry.path().extension();
-        if (extension == ".yaml" || extension == ".yml" || extension == ".json") paths.push_back(entry.path());
+        if (extension == ".yaml" || extension == ".yml" || extension == ".json")
+          paths.push_back(entry.path());
       }
       std::sort(paths.begin(), paths.end());
     }
@@ -200,7 +214,8 @@ Result<std::vector<Manifest>> read_manifests(Session& session, const std::vector
     }
   }
   if (out.empty()) {
-    return make_error(Code::kInvalid, "NoObjects", "there are no objects in what was given with -f");
+    return make_error(Code::kInvalid, "NoObjects",
+                      "there are no objects in what was given with -f");
   }
   return out;
 }

@@ -1,5 +1,6 @@
 // Which objects a person means: types by any of their names, "TYPE/NAME" arguments, manifests from
-// files. Used by the verbs that take resources; it asks the server only about types it does not know.
+// files. Used by the verbs that take resources; it asks the server only about types it does not
+// know.
 #pragma once
 
 #include <string>
@@ -20,8 +21,8 @@ struct ResourceType {
   std::string printed() const;
 };
 
-// One or more types: "tp", "pods,jobs", "tango" (all kinds of ours). Errors: UnknownResource (with the
-// nearest known name).
+// One or more types: "tp", "pods,jobs", "tango" (all kinds of ours). Errors: UnknownResource (with
+// the nearest known name).
 Result<std::vector<ResourceType>> find_types(Session& session, std::string_view text);
 // Type of a manifest. Errors: UnknownResource.
 Result<ResourceType> type_of(Session& session, std::string_view api_version, std::string_view kind);
@@ -39,6 +40,7 @@ struct Manifest {
   YamlDocument document;
 };
 // Files, folders (*.yaml, *.yml, *.json) and "-". Errors: NotFound, InvalidYaml with file and line.
-Result<std::vector<Manifest>> read_manifests(Session& session, const std::vector<std::string>& files);
+Result<std::vector<Manifest>> read_manifests(Session& session,
+                                             const std::vector<std::string>& files);
 
 }  // namespace tango::ctl

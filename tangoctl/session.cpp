@@ -16,7 +16,8 @@ std::string env(const char* name) {
   return value == nullptr ? std::string() : value;
 }
 
-// Where operator.json may be: the state folder that was named, or the one that the kubeconfig is in.
+// Where operator.json may be: the state folder that was named, or the one that the kubeconfig is
+// in.
 std::vector<fs::path> operator_files(const Globals& globals) {
   std::vector<fs::path> out;
   std::string state = globals.state.empty() ? env("TANGO_STATE") : globals.state;
@@ -62,12 +63,13 @@ Result<Json> RestClient::call(std::string_view method, std::string_view path, st
   std::string reason = parsed.ok() ? get_string(*parsed, "reason", "HttpError") : "HttpError";
   std::string message = parsed.ok() ? get_string(*parsed, "message") : std::string();
   if (message.empty()) {
-    message = "the operator answered " + std::to_string(response->status) + " to " + std::string(path);
+    message =
+        "the operator answered " + std::to_string(response->status) + " to " + std::string(path);
   }
-  Code code = response->status == 404   ? Code::kNotFound
+  Code code = response->status == 404                              ? Code::kNotFound
               : response->status == 401 || response->status == 403 ? Code::kDenied
-              : response->status >= 500 ? Code::kUnavailable
-                                        : Code::kInvalid;
+              : response->status >= 500                            ? Code::kUnavailable
+                                                                   : Code::kInvalid;
   return make_error(code, reason, message);
 }
 
@@ -112,7 +114,8 @@ Result<RestClient*> Session::rest() {
     if (!token_file.empty()) {
       // A relative path is meant from the folder of operator.json.
       auto secret = read_file(file.parent_path() / token_file, 1u << 16);
-      if (!secret.ok()) return std::move(secret).error().with_context("while reading " + file.string());
+      if (!secret.ok())
+        return std::move(secret).error().with_context("while reading " + file.string());
       token = trimmed(*secret);
     }
     if (std::string ca_file = get_string(json, "caFile"); !ca_file.empty()) {
@@ -121,11 +124,12 @@ Result<RestClient*> Session::rest() {
     }
   }
   if (url.empty()) {
-    return make_error(Code::kNotFound, "OperatorUnknown",
-                      "the operator's API is not known (looked at " +
-                          (tried.empty() ? std::string("nothing") : tried) +
-                          "); name the state folder of `tangoctl up` with --state or TANGO_STATE, or set "
-                          "TANGO_SERVER and TANGO_TOKEN");
+    return make_error(
+        Code::kNotFound, "OperatorUnknown",
+        "the operator's API is not known (looked at " +
+            (tried.empty() ? std::string("nothing") : tried) +
+            "); name the state folder of `tangoctl up` with --state or TANGO_STATE, or set "
+            "TANGO_SERVER and TANGO_TOKEN");
   }
   HttpClientOptions options;
   options.tls.ca_pem = ca;
@@ -155,11 +159,13 @@ int Session::usage(std::string_view message) {
 
 std::string painted(const Session& session, std::string_view word) {
   static constexpr std::array<std::string_view, 12> kGood{
-      "True", "Ready", "Online", "Succeeded", "Completed", "Available", "Healthy", "UpToDate",
-      "Committed", "Running", "Enforced", "Complete"};
+      "True",    "Ready",    "Online",    "Succeeded", "Completed", "Available",
+      "Healthy", "UpToDate", "Committed", "Running",   "Enforced",  "Complete"};
   static constexpr std::array<std::string_view, 13> kBad{
-      "False", "Failed", "Offline", "RolledBack", "Degraded", "Unhealthy", "Quarantined", "Unsupported",
-      "Invalid", "Error", "DuplicateIdentity", "RolloutFailed", "LatencyExceeded"};
+      "False",          "Failed",    "Offline",           "RolledBack",
+      "Degraded",       "Unhealthy", "Quarantined",       "Unsupported",
+      "Invalid",        "Error",     "DuplicateIdentity", "RolloutFailed",
+      "LatencyExceeded"};
   if (!session.colors() || word.empty() || word == "<none>") return std::string(word);
   const char* code = "33";  // under way
   if (std::find(kGood.begin(), kGood.end(), word) != kGood.end()) code = "32";

@@ -38,7 +38,8 @@ struct Globals {
   std::string ns;
   bool all_namespaces = false;
   std::string color = "auto";  // auto | always | never
-  std::string state;           // state folder of `tangoctl up`; else $TANGO_STATE, else beside the kubeconfig
+  std::string
+      state;  // state folder of `tangoctl up`; else $TANGO_STATE, else beside the kubeconfig
 };
 
 // The operator's management API (operator/openapi.yaml).
@@ -83,10 +84,12 @@ class Session {
   std::unique_ptr<RestClient> rest_;
 };
 
-// A status word in the colour of its kind (green: good, yellow: under way, red: bad) when colours are on.
+// A status word in the colour of its kind (green: good, yellow: under way, red: bad) when colours
+// are on.
 std::string painted(const Session& session, std::string_view word);
 
-// A table as kubectl prints it: columns as wide as needed, three spaces between, no trailing blanks.
+// A table as kubectl prints it: columns as wide as needed, three spaces between, no trailing
+// blanks.
 class TextTable {
  public:
   explicit TextTable(std::vector<std::string> header) : header_(std::move(header)) {}

@@ -43,7 +43,8 @@ std::string number(double value, int digits) {
   return buffer;
 }
 
-// "epoch 2/4, 1250 images/s, loss 0.41, top1 0.88, about 3m left" from the run store; empty when unknown.
+// "epoch 2/4, 1250 images/s, loss 0.41, top1 0.88, about 3m left" from the run store; empty when
+// unknown.
 std::string progress_text(const Json& progress) {
   std::string out;
   auto add = [&](const std::string& text) { out += (out.empty() ? "" : ", ") + text; };
@@ -54,11 +55,13 @@ std::string progress_text(const Json& progress) {
   } else if (std::string phase = get_string(progress, "phase"); !phase.empty()) {
     add(phase);
   }
-  if (progress.contains("imagesPerSecond")) add(number(get_double(progress, "imagesPerSecond"), 0) + " images/s");
+  if (progress.contains("imagesPerSecond"))
+    add(number(get_double(progress, "imagesPerSecond"), 0) + " images/s");
   if (progress.contains("loss")) add("loss " + number(get_double(progress, "loss"), 3));
   if (progress.contains("top1")) add("top1 " + number(get_double(progress, "top1"), 4));
   if (get_double(progress, "etaSeconds") > 0) {
-    add("about " + human_age(Seconds{static_cast<long>(get_double(progress, "etaSeconds"))}) + " left");
+    add("about " + human_age(Seconds{static_cast<long>(get_double(progress, "etaSeconds"))}) +
+        " left");
   }
   return out;
 }
@@ -86,7 +89,8 @@ class ProjectView {
     int done = 0;
     for (const auto& s : project_.status.stages) {
       if (s.state == StageState::kCompleted) ++done;
-      if (s.state == StageState::kRunning || s.state == StageState::kStarted || s.state == StageState::kFailed) {
+      if (s.state == StageState::kRunning || s.state == StageState::kStarted ||
+          s.state == StageState::kFailed) {
         if (current == nullptr) current = &s;
       }
     }
@@ -101,7 +105,8 @@ class ProjectView {
       }
     }
     if (!project_.status.stages.empty()) {
-      line += " (" + std::to_string(done) + "/" + std::to_string(project_.status.stages.size()) + " stages)";
+      line += " (" + std::to_string(done) + "/" + std::to_string(project_.status.stages.size()) +
+              " stages)";
     }
     session_.out() << line << "\n";
   }
@@ -109,13 +114,15 @@ class ProjectView {
   void print_tree() {
     const auto& status = project_.status;
     session_.out() << project_.metadata.name << "   " << painted(session_, summary()) << "   "
-                   << to_string(project_.spec.task) << ", version " << project_.spec.version << "\n";
+                   << to_string(project_.spec.task) << ", version " << project_.spec.version
+                   << "\n";
     for (const auto& c : status.conditions) {
       if (c.type == "Accepted" && c.status == "False") {
         session_.out() << "  not accepted: " << c.reason << ": " << c.message << "\n";
       }
     }
-    for (std::size_t i = 0; i < status.stages.size(); ++i) print_stage(status.stages[i], i + 1 == status.stages.size());
+    for (std::size_t i = 0; i < status.stages.size(); ++i)
+      print_stage(status.stages[i], i + 1 == status.stages.size());
     if (status.stages.empty()) session_.out() << "└─ no stage has started yet\n";
     print_results();
   }
@@ -124,8 +131,10 @@ class ProjectView {
   void print_stage(const crds::TangoProjectStatusStage& s, bool last) {
     std::string name(to_string(s.name));
     std::string state(to_string(s.state));
-    session_.out() << (last ? "└─ " : "├─ ") << mark(s.state) << " " << name << std::string(8 - std::min<std::size_t>(name.size(), 7), ' ')
-                   << painted(session_, state) << std::string(11 - std::min<std::size_t>(state.size(), 10), ' ');
+    session_.out() << (last ? "└─ " : "├─ ") << mark(s.state) << " " << name
+                   << std::string(8 - std::min<std::size_t>(name.size(), 7), ' ')
+                   << painted(session_, state)
+                   << std::string(11 - std::min<std::size_t>(state.size(), 10), ' ');
     std::string rest;
     auto add = [&](const std::string& text) {
       if (!text.empty()) rest += (rest.empty() ? "" : "  ") + text;
@@ -143,13 +152,15 @@ class ProjectView {
   std::string detail_of(const crds::TangoProjectStatusStage& s) {
     const auto& status = project_.status;
     if (s.name == crds::TangoProjectStatusStageName::kSelect && status.base_model) {
-      return status.base_model->name + (status.base_model->reason.empty() ? "" : " — " + status.base_model->reason);
+      return status.base_model->name +
+             (status.base_model->reason.empty() ? "" : " — " + status.base_model->reason);
     }
     if (s.name == crds::TangoProjectStatusStageName::kData && s.state == StageState::kCompleted) {
       auto json = client_.get(crds::Dataset::kKind, ns_, project_.spec.dataset_ref.name);
       if (!json.ok()) return "";
       const Json& d = get(*json, "status");
-      return std::to_string(get_int(d, "images")) + " images, " + std::to_string(get_int(d, "classCount")) + " classes";
+      return std::to_string(get_int(d, "images")) + " images, " +
+             std::to_string(get_int(d, "classCount")) + " classes";
     }
     return "";
   }
@@ -160,10 +171,12 @@ class ProjectView {
     const auto& stages = job->status.stages;
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& s = stages[i];
-      session_.out() << (last ? "   " : "│  ") << (i + 1 == stages.size() ? "└─ " : "├─ ") << mark(s.state) << " "
-                     << s.name << "  " << painted(session_, to_string(s.state));
+      session_.out() << (last ? "   " : "│  ") << (i + 1 == stages.size() ? "└─ " : "├─ ")
+                     << mark(s.state) << " " << s.name << "  "
+                     << painted(session_, to_string(s.state));
       if (s.attempt > 1) session_.out() << "  attempt " << s.attempt;
-      if (std::string time = elapsed(s.started_at, s.finished_at); !time.empty()) session_.out() << "  " << time;
+      if (std::string time = elapsed(s.started_at, s.finished_at); !time.empty())
+        session_.out() << "  " << time;
       std::string text;
       if (s.state == StageState::kRunning) text = run_progress(s.job);
       for (const auto& [name, value] : s.metrics) {
@@ -182,15 +195,18 @@ class ProjectView {
     const auto& status = project_.status;
     if (status.model) {
       session_.out() << "model     " << status.model->name;
-      for (const auto& [name, value] : status.model->metrics) session_.out() << "  " << name << " " << number(value, 4);
+      for (const auto& [name, value] : status.model->metrics)
+        session_.out() << "  " << name << " " << number(value, 4);
       session_.out() << "\n";
     }
     for (const auto& t : status.targets) {
-      session_.out() << "target    " << t.name << "  " << t.updated << "/" << t.desired << " updated, " << t.ready
-                     << " ready";
+      session_.out() << "target    " << t.name << "  " << t.updated << "/" << t.desired
+                     << " updated, " << t.ready << " ready";
       if (t.failed > 0) session_.out() << ", " << t.failed << " failed";
-      if (t.latency && t.latency->p50) session_.out() << "  p50 " << number(*t.latency->p50, 2) << " ms";
-      if (t.latency && t.latency->p95) session_.out() << ", p95 " << number(*t.latency->p95, 2) << " ms";
+      if (t.latency && t.latency->p50)
+        session_.out() << "  p50 " << number(*t.latency->p50, 2) << " ms";
+      if (t.latency && t.latency->p95)
+        session_.out() << ", p95 " << number(*t.latency->p95, 2) << " ms";
       session_.out() << "\n";
     }
   }
@@ -232,7 +248,8 @@ class ProjectView {
   crds::TangoProject project_;
 };
 
-Result<std::string> project_name(Session& session, kube::KubeClient& client, const StatusOptions& options) {
+Result<std::string> project_name(Session& session, kube::KubeClient& client,
+                                 const StatusOptions& options) {
   if (!options.project.empty()) {
     std::size_t slash = options.project.find('/');
     return slash == std::string::npos ? options.project : options.project.substr(slash + 1);
@@ -242,7 +259,8 @@ Result<std::string> project_name(Session& session, kube::KubeClient& client, con
   TRY_ASSIGN(auto found, client.list(crds::TangoProject::kKind, list));
   if (found.items.size() == 1) return get_string(get(found.items[0], "metadata"), "name");
   std::string names;
-  for (const auto& item : found.items) names += (names.empty() ? "" : ", ") + get_string(get(item, "metadata"), "name");
+  for (const auto& item : found.items)
+    names += (names.empty() ? "" : ", ") + get_string(get(item, "metadata"), "name");
   return make_error(Code::kInvalid, "MissingArgument",
                     found.items.empty() ? "there is no project in namespace " + list.ns
                                         : "name one of the projects " + names);

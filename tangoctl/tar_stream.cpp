@@ -38,8 +38,9 @@ Result<std::string> make_tar(const std::vector<std::pair<std::string, fs::path>>
   for (const auto& [name, path] : sorted) {
     TRY(check_relative_path(name));
     if (name.size() > kMaxName) {
-      return make_error(Code::kInvalid, "NameTooLong",
-                        "the file name " + name + " has more than 100 bytes; shorten it to send the set");
+      return make_error(
+          Code::kInvalid, "NameTooLong",
+          "the file name " + name + " has more than 100 bytes; shorten it to send the set");
     }
     TRY_ASSIGN(std::string content, read_file(path, kMaxTarBytes));
     if (out.size() + content.size() > kMaxTarBytes) {

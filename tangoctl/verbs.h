@@ -1,5 +1,5 @@
-// The verbs of tangoctl as functions: options in, exit code out. main's command line fills the options;
-// tests call the same functions through run().
+// The verbs of tangoctl as functions: options in, exit code out. main's command line fills the
+// options; tests call the same functions through run().
 #pragma once
 
 #include <string>
@@ -98,7 +98,8 @@ struct ProvisionOptions {
   std::string timeout = "5m";
 };
 int device_provision(Session& session, const ProvisionOptions& options);
-int device_approve(Session& session, const std::vector<std::string>& names, const std::string& selector);
+int device_approve(Session& session, const std::vector<std::string>& names,
+                   const std::string& selector);
 int device_list(Session& session, const GetOptions& options);
 int device_show(Session& session, const std::string& name);
 struct EvaluateOptions {
