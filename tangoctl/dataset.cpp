@@ -41,22 +41,22 @@ void print_report(Session& session, const Json& report) {
     session.out() << "\n";
     splits.print(session);
   }
+  // The report of a folder says how many of each split; Dataset.status only the sum.
   const Json& per_class = get(report, "perClass");
-  TextTable classes({"CLASS", "IMAGES"});
+  TextTable divided({"CLASS", "TRAIN", "VAL", "TEST"});
+  TextTable sums({"CLASS", "IMAGES"});
   if (per_class.is_object()) {
-    for (const auto& [name, n] : per_class.items()) {
-      classes.row({name, n.is_object() ? std::to_string(get_int(n, "images", get_int(n, "total")))
-                                       : n.dump()});
-    }
+    for (const auto& [name, n] : per_class.items()) sums.row({name, n.dump()});
   } else if (per_class.is_array()) {
     for (const auto& row : per_class) {
-      classes.row({get_string(row, "name", get_string(row, "class")),
-                   std::to_string(get_int(row, "images", get_int(row, "total")))});
+      auto number = [&](const char* key) { return std::to_string(get_int(row, key)); };
+      divided.row({get_string(row, "class"), number("train"), number("val"), number("test")});
     }
   }
-  if (!classes.empty()) {
+  for (const TextTable* table : {&divided, &sums}) {
+    if (table->empty()) continue;
     session.out() << "\n";
-    classes.print(session);
+    table->print(session);
   }
   for (const auto& w : get(report, "warnings")) {
     session.out() << "warning: "

@@ -131,10 +131,9 @@ class ProjectView {
   void print_stage(const crds::TangoProjectStatusStage& s, bool last) {
     std::string name(to_string(s.name));
     std::string state(to_string(s.state));
-    session_.out() << (last ? "└─ " : "├─ ") << mark(s.state) << " " << name
-                   << std::string(8 - std::min<std::size_t>(name.size(), 7), ' ')
-                   << painted(session_, state)
-                   << std::string(11 - std::min<std::size_t>(state.size(), 10), ' ');
+    std::string head = (last ? "└─ " : "├─ ") + mark(s.state) + " " + name +
+                       std::string(8 - std::min<std::size_t>(name.size(), 7), ' ') +
+                       painted(session_, state);
     std::string rest;
     auto add = [&](const std::string& text) {
       if (!text.empty()) rest += (rest.empty() ? "" : "  ") + text;
@@ -145,7 +144,9 @@ class ProjectView {
     if (s.state == StageState::kFailed || rest.empty()) {
       if (!s.reason.empty()) add(s.reason + (s.message.empty() ? "" : ": " + s.message));
     }
-    session_.out() << rest << "\n";
+    if (!rest.empty())
+      head += std::string(11 - std::min<std::size_t>(state.size(), 10), ' ') + rest;
+    session_.out() << head << "\n";
     if (s.ref && s.ref->kind == "TrainJob") print_train_stages(s.ref->name, last);
   }
 
