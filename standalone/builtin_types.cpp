@@ -105,7 +105,7 @@ class TypeText {
     } else if (t == "quantity" || t == "intOrString") {
       s->type = SchemaType::kAny;
       s->int_or_string = true;
-      s->format = "int-or-string";
+      s->format = t == "quantity" ? "quantity" : "int-or-string";
     } else if (t == "object") {
       s->type = SchemaType::kObject;
       s->preserve_unknown = true;

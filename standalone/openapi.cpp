@@ -38,6 +38,10 @@ Json encode(const Schema& s, const Flavour& f, bool top) {
   }
   Json o = Json::object();
   if (!s.description.empty()) o["description"] = s.description;
+  if (s.format == "quantity") {
+    o["type"] = "string";
+    return o;
+  }
   if (s.int_or_string) {
     if (f.v3) {
       o["oneOf"] = Json::array({{{"type", "integer"}}, {{"type", "string"}}});

@@ -48,7 +48,9 @@ bool whole(const Json& v) {
 
 bool type_fits(const Json& v, const Schema& s) {
   if (v.is_null()) return s.nullable || s.type == SchemaType::kAny;
-  if (s.int_or_string) return v.is_string() || whole(v);
+  if (s.int_or_string) {
+    return v.is_string() || whole(v) || (s.format == "quantity" && v.is_number());
+  }
   switch (s.type) {
     case SchemaType::kAny:
       return true;

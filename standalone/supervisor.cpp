@@ -24,6 +24,7 @@ std::int64_t start_ticks(pid_t pid) {
   auto at = stat->rfind(')');
   if (at == std::string::npos) return 0;
   std::size_t from = at + 2;
+  if ((*stat)[from] == 'Z') return 0;  // dead, only not reaped
   for (int field = 3; field < 22; ++field) {
     from = stat->find(' ', from);
     if (from == std::string::npos) return 0;

@@ -25,36 +25,61 @@ constexpr std::size_t kMaxRememberedWarnings = 1024;
 // one is kept while the file cannot be read, and dropped when the server refuses it.
 class TokenSource {
  public:
-  TokenSource(const ClientConfig& config, Clock& clock) : config_(config), clock_(clock) {}
+  TokenSource(const ClientConfig& config, Clock& clock)
+      : fixed_(config.token), file_(config.token_file), clock_(clock) {}
 
   std::string get() {
-    if (config_.token_file.empty()) return config_.token.reveal();
+    if (file_.empty()) return fixed_.reveal();
     std::lock_guard lock(mutex_);
     if (!cached_.empty() && clock_.monotonic() - read_at_ < kTokenMaxAge) return cached_;
-    auto text = read_file(config_.token_file, kMaxTokenBytes);
+    auto text = read_file(file_, kMaxTokenBytes);
     if (text.ok()) {
       while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
       cached_ = std::move(*text);
       read_at_ = clock_.monotonic();
     } else {
-      log_warn("Token file could not be read", {{"path", config_.token_file}, text.error()});
+      log_warn("Token file could not be read", {{"path", file_}, text.error()});
     }
     return cached_;
   }
   // After a 401. True when reading again may give another token.
   bool drop() {
-    if (config_.token_file.empty()) return false;
+    if (file_.empty()) return false;
     std::lock_guard lock(mutex_);
     cached_.clear();
     return true;
   }
 
  private:
-  const ClientConfig& config_;
+  const Secret<std::string> fixed_;
+  const std::string file_;
   Clock& clock_;
   std::mutex mutex_;
   std::string cached_;
   Nanos read_at_{};
+};
+
+std::string host_of(const std::string& server) {
+  const auto scheme = server.find("://");
+  return scheme == std::string::npos ? server : server.substr(scheme + 3);
+}
+
+// What the callbacks of a stream need. They run on the transport's thread and may be its last word,
+// so they must not own the transport: it would be destroyed on its own thread.
+struct Accounts {
+  Accounts(const ClientConfig& config, Clock& clock, MetricsRegistry& m)
+      : metrics(m), host(host_of(config.server)), token(config, clock) {
+    metrics.declare_counter(
+        "rest_client_requests_total",
+        "Number of HTTP requests, partitioned by status code, method, and host.");
+  }
+  void count(std::string_view method, std::string code) {
+    metrics.add("rest_client_requests_total",
+                {{"code", std::move(code)}, {"method", std::string(method)}, {"host", host}});
+  }
+  MetricsRegistry& metrics;
+  const std::string host;
+  TokenSource token;
 };
 
 // What all clients of one server share.
@@ -63,20 +88,12 @@ struct Shared {
       : config(c),
         http(std::move(h)),
         clock(s.clock ? *s.clock : system_clock()),
-        metrics(s.metrics ? *s.metrics : default_metrics()),
-        token(config, clock) {
-    metrics.declare_counter(
-        "rest_client_requests_total",
-        "Number of HTTP requests, partitioned by status code, method, and host.");
-    host = config.server.substr(
-        config.server.find("://") == std::string::npos ? 0 : config.server.find("://") + 3);
-  }
+        accounts(std::make_shared<Accounts>(config, clock,
+                                            s.metrics ? *s.metrics : default_metrics())) {}
   const ClientConfig config;
   const std::shared_ptr<HttpClient> http;
   Clock& clock;
-  MetricsRegistry& metrics;
-  TokenSource token;
-  std::string host;
+  const std::shared_ptr<Accounts> accounts;
   std::mutex mutex;
   std::set<std::string> seen_warnings;
 };
@@ -183,10 +200,10 @@ class Client final : public KubeClient {
     HttpRequest request = prepare("GET", std::string(path), "application/json");
     request.timeout = Nanos::zero();
     auto inner = std::move(callbacks.on_head);
-    callbacks.on_head = [shared = shared_, inner = std::move(inner)](int status,
-                                                                     const HttpHeaders& headers) {
-      count(*shared, "GET", std::to_string(status));
-      if (status == 401) shared->token.drop();
+    callbacks.on_head = [accounts = shared_->accounts, inner = std::move(inner)](
+                            int status, const HttpHeaders& headers) {
+      accounts->count("GET", std::to_string(status));
+      if (status == 401) accounts->token.drop();
       if (inner) inner(status, headers);
     };
     return shared_->http->stream(request, std::move(callbacks));
@@ -203,12 +220,6 @@ class Client final : public KubeClient {
     return {get_string(meta, "namespace"), get_string(meta, "name")};
   }
 
-  static void count(Shared& shared, std::string_view method, std::string code) {
-    shared.metrics.add(
-        "rest_client_requests_total",
-        {{"code", std::move(code)}, {"method", std::string(method)}, {"host", shared.host}});
-  }
-
   HttpRequest prepare(std::string_view method, const std::string& path, std::string_view accept) {
     HttpRequest request;
     request.method = method;
@@ -218,7 +229,7 @@ class Client final : public KubeClient {
     request.headers.emplace("Accept", std::string(accept));
     for (const auto& [name, value] : shared_->config.impersonate)
       request.headers.emplace(name, value);
-    if (const std::string token = shared_->token.get(); !token.empty()) {
+    if (const std::string token = shared_->accounts->token.get(); !token.empty()) {
       request.headers.emplace("Authorization", "Bearer " + token);
     } else if (!shared_->config.username.empty()) {
       request.headers.emplace(
@@ -237,7 +248,8 @@ class Client final : public KubeClient {
       request.body = body;
       if (!type.empty()) request.headers.emplace("Content-Type", std::string(type));
       auto response = shared_->http->send(request);
-      count(*shared_, method, response.ok() ? std::to_string(response->status) : "<error>");
+      shared_->accounts->count(method,
+                               response.ok() ? std::to_string(response->status) : "<error>");
       if (!response.ok()) {
         // A write whose answer was lost may have happened, so only reads are sent again.
         const bool again = method == "GET" && response.error().code == Code::kUnavailable &&
@@ -247,7 +259,7 @@ class Client final : public KubeClient {
         continue;
       }
       note_warnings(response->headers);
-      if (response->status == 401 && !refreshed && shared_->token.drop()) {
+      if (response->status == 401 && !refreshed && shared_->accounts->token.drop()) {
         refreshed = true;
         continue;
       }

@@ -161,13 +161,19 @@ bool LeaderElector::holding() const {
 void LeaderElector::release() {
   std::lock_guard busy(busy_);
   if (!holding()) return became(false, 0, {});
+  {
+    std::lock_guard lock(mutex_);
+    leading_ = false;  // given up, not lost
+  }
   if (auto lease = read();
       lease.ok() && get_string(get(*lease, "spec"), "holderIdentity") == identity_) {
     Json& spec = (*lease)["spec"];
     spec["holderIdentity"] = "";
     spec["leaseDurationSeconds"] = 1;
     spec["renewTime"] = format_time_micro(clock_.now());
-    if (const auto written = write(std::move(*lease)); !written.ok()) {
+    if (const auto written = write(std::move(*lease)); written.ok()) {
+      log_info("Leadership released", {{"lease", options_.name}, {"identity", identity_}});
+    } else {
       log_warn("Lease could not be released", {written.error()});
     }
   }

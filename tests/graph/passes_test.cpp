@@ -11,54 +11,10 @@
 namespace tango::graph {
 namespace {
 
+using testing::all_operators;
 using testing::interpret;
 using testing::random_input;
 using testing::random_weights;
-
-// One of every operator, with a batch norm that can be folded, one after a biased convolution, one
-// behind an addition (not foldable), and one whose convolution is used twice (not foldable).
-Graph zoo_of_operators() {
-  Graph g;
-  g.name = "all";
-  const auto add = [&](std::string path, Op op, std::vector<std::string> in,
-                       Attrs attrs = NoAttrs{}) {
-    g.nodes.push_back({.path = std::move(path), .op = op, .inputs = std::move(in), .attrs = attrs});
-  };
-  const BatchNormAttrs bn{.eps = 1e-3, .momentum = 0.1};
-  add("input", Op::kInput, {}, InputAttrs{.channels = 4, .n = {}, .h = {}, .w = {}});
-  add("c1", Op::kConv, {"input"},
-      ConvAttrs{.out = 6, .kernel = {3, 3}, .stride = {2, 1}, .pad = {1, 1}});
-  add("b1", Op::kBatchNorm, {"c1"}, bn);
-  add("r1", Op::kLeakyRelu, {"b1"}, LeakyReluAttrs{0.1});
-  add("c2", Op::kConv, {"r1"},
-      ConvAttrs{.out = 6,
-                .kernel = {3, 1},
-                .pad = {2, 0},
-                .dilation = {2, 1},
-                .groups = 2,
-                .bias = true});
-  add("b2", Op::kBatchNorm, {"c2"}, bn);
-  add("s2", Op::kSilu, {"b2"});
-  add("sum", Op::kAdd, {"s2", "r1"});
-  add("b3", Op::kBatchNorm, {"sum"}, bn);
-  add("c4", Op::kConv, {"b3"}, ConvAttrs{.out = 6});
-  add("b4", Op::kBatchNorm, {"c4"}, bn);
-  add("gate", Op::kSigmoid, {"c4"});
-  add("mul", Op::kMul, {"b4", "gate"});
-  add("pad", Op::kPadChannels, {"mul"}, PadChannelsAttrs{1, 2});
-  add("max", Op::kMaxPool, {"pad"}, PoolAttrs{{3, 3}, {2, 2}, {1, 1}});
-  add("avg", Op::kAvgPool, {"pad"}, PoolAttrs{{3, 3}, {2, 2}, {1, 1}});
-  add("cat", Op::kConcat, {"max", "avg"});
-  add("up", Op::kUpsample, {"cat"}, UpsampleAttrs{2});
-  add("sub", Op::kSubsample, {"up"}, SubsampleAttrs{3});
-  add("relu", Op::kRelu, {"sub"});
-  add("pool", Op::kGlobalAvgPool, {"relu"});
-  add("flat", Op::kFlatten, {"pool"});
-  add("fc", Op::kLinear, {"flat"}, LinearAttrs{.out = 5});
-  g.outputs = {"fc"};
-  g.taps["b1"] = "b1";
-  return g;
-}
 
 void expect_same(const Network& a, const Network& b, std::vector<std::int64_t> shape) {
   const auto input = random_input(std::move(shape), 9);
@@ -77,7 +33,7 @@ void expect_same(const Network& a, const Network& b, std::vector<std::int64_t> s
 }
 
 TEST(FuseConvBn, KeepsTheOutputsOfEveryOperator) {
-  const Graph g = zoo_of_operators();
+  const Graph g = all_operators(4);
   const Network network{g, random_weights(g, 3)};
   const auto fused = fuse_conv_bn(network);
   ASSERT_TRUE(fused.ok()) << fused.error().to_string();
@@ -101,7 +57,7 @@ TEST(FuseConvBn, KeepsTheOutputsOfResnet20) {
 }
 
 TEST(FuseConvBn, RefusesWeightsThatDoNotFit) {
-  const Graph g = zoo_of_operators();
+  const Graph g = all_operators(4);
   TensorStore w = random_weights(g, 1);
   w.erase("b1.bias");
   EXPECT_EQ(fuse_conv_bn(Network{g, w}).error().reason, "MissingTensor");

@@ -20,6 +20,11 @@ struct Value {
 std::map<std::string, Value> interpret(const Graph& graph, const TensorStore& weights,
                                        const Value& input);
 
+// One of every operator, with a batch norm that can be folded, one after a biased convolution, one
+// behind an addition (not foldable), and one whose convolution is used twice (not foldable).
+// Output "fc" [N, 5].
+Graph all_operators(std::int64_t channels);
+
 // Deterministic values in [-1, 1); running variances are positive.
 TensorStore random_weights(const Graph& graph, std::uint64_t seed);
 Value random_input(std::vector<std::int64_t> shape, std::uint64_t seed);

@@ -1,5 +1,5 @@
-// Runs `up` for the tests: standalone_up_host STATE [--registry] [--stop-pods]. Images tango.local/test
-// stand for /bin/sh, so that a pod can be anything.
+// Runs `up` for the tests: standalone_up_host STATE [--registry] [--stop-pods]. Images
+// tango.local/test stand for /bin/sh, so that a pod can be anything.
 #include <cstdio>
 #include <cstring>
 
