@@ -13,6 +13,8 @@ using artifacts::ChunkBitmap;
 using artifacts::VerifiedPlan;
 
 constexpr Nanos kWaitStep = Millis{100};
+// A start-up that only starts the current release is over in no time; a plan may wait for it.
+constexpr Nanos kRecoverPatience = Seconds{2};
 
 Error stale(std::uint64_t sequence) {
   return make_error(
@@ -272,7 +274,10 @@ Json Slot::plan_reply(const VerifiedPlan& plan, std::string_view state,
 }
 
 Result<Json> Slot::plan(const VerifiedPlan& plan) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (busy() && job_ == Job::kRecover) {
+    changed_.wait_for(lock, kRecoverPatience, [&] { return quit_ || !busy(); });
+  }
   const SlotRecord& record = journal_.record();
   const artifacts::Assignment& assignment = *plan.assignment;
   if (busy() || record.state == SlotState::kTrial || record.state == SlotState::kRollingBack ||

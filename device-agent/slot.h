@@ -162,6 +162,7 @@ class Slot {
   Measured current_measured_;  // of the current release
   Nanos down_since_{0}, downtime_{0};
   bool trial_expired_ = false;
+  bool current_untouched_ = false;  // the running trial has not stopped the current release
   std::thread thread_;
 };
 

@@ -214,6 +214,7 @@ void Slot::do_activate(std::unique_lock<std::mutex>& lock) {
   measured_ = {};
   downtime_ = down_since_ = Nanos{0};
   trial_expired_ = false;
+  current_untouched_ = true;
   auto loaded = load(journal_.record().candidate);
   if (!loaded.ok()) {
     last_result_ = loaded.error();
@@ -353,6 +354,7 @@ Status Slot::try_release(std::unique_lock<std::mutex>& lock, const LoadedRelease
     return ok_status();
   };
   const auto stop_current = [&] {
+    current_untouched_ = false;
     if (down_since_ == Nanos{0} && supervisor_->state().running)
       down_since_ = options_.clock->monotonic();
     return unlocked(lock, [&] {
@@ -438,13 +440,18 @@ void Slot::leave(std::unique_lock<std::mutex>& lock) {
 
 void Slot::do_rollback(std::unique_lock<std::mutex>& lock) {
   progress("rollback");
-  const auto stopped = unlocked(lock, [&] {
-    if (supervisor_->state().running && down_since_ == Nanos{0})
-      down_since_ = options_.clock->monotonic();
-    supervisor_->stop();
-    return 0;
-  });
-  (void)stopped;
+  // A trial that failed before the switch: what runs was never stopped and needs no start.
+  const bool untouched = current_untouched_ && supervisor_->state().running;
+  current_untouched_ = false;
+  if (!untouched) {
+    (void)unlocked(lock, [&] {
+      if (supervisor_->state().running && down_since_ == Nanos{0}) {
+        down_since_ = options_.clock->monotonic();
+      }
+      supervisor_->stop();
+      return 0;
+    });
+  }
   const std::optional<ReleaseRef> left = journal_.record().candidate;
   std::optional<Report> report;
   const auto finish = [&](SlotRecord& r, std::optional<Failure> failure) {
@@ -480,6 +487,10 @@ void Slot::do_rollback(std::unique_lock<std::mutex>& lock) {
     if (!release.ok()) {
       running = release.error();
       continue;
+    }
+    if (untouched) {
+      running = ok_status();
+      break;
     }
     running = unlocked(lock, [&] { return store_.verify(release->ref.digest, *release->index); });
     if (!running.ok()) continue;
