@@ -38,8 +38,10 @@ struct UpOptions {
 };
 
 // The operator is started as
-//   tango-operator --kubeconfig F --registry URL --keys DIR --state DIR --run-store F
-//   --api-listen HOST:PORT --allow-host-path
+//   tango-operator --kubeconfig F --registry URL --keys DIR --state DIR --run-store F --api-listen
+//   A:N
+//     --allow-host-path
+//   --api-port N
 // plus operator_args, and restarted with back-off when it ends.
 
 // Where things are inside the state folder.
