@@ -84,6 +84,7 @@ Result<DataMount> data_mount(const crds::Dataset& dataset, const Settings& setti
 
 Json data_config(const crds::Dataset& dataset) {
   Json config{{"format", std::string(to_string(dataset.spec.format))}};
+  if (!dataset.spec.classes.empty()) config["classes"] = dataset.spec.classes;
   // Shares that the user did not touch leave the data's own division alone.
   const Json splits = kube::to_value(dataset.spec.splits);
   const Json untouched = kube::to_value(decltype(dataset.spec.splits){});
