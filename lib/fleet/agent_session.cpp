@@ -125,6 +125,7 @@ class Session : public AgentSession {
       if (n.ok()) {
         out_at_ += *n;
         moved = *n > 0;
+        if (moved) last_sent_ = now();
       } else {
         out_at_ = out_.size();
       }
@@ -263,7 +264,7 @@ class Session : public AgentSession {
     queue(FrameType::kRequest, call.id, request);
     Nanos start = now();
     Nanos until = start + (options.deadline > Nanos::zero() ? options.deadline : kDefaultDeadline);
-    last_heard_ = start;
+    last_heard_ = last_sent_ = start;
     Nanos pinged = start;
     std::optional<Error> given_up;  // waiting for the reply to our Cancel
     auto give_up = [&](Error why) {
@@ -283,7 +284,8 @@ class Session : public AgentSession {
                       "nothing came from the agent for " + format_duration(options.timeout) +
                           " during " + std::string(op));
       }
-      if (t - last_heard_ > kPingAfter && t - pinged > kPingAfter) {
+      // The agent closes what it hears nothing from, however much it has to say itself.
+      if (t - std::min(last_heard_, last_sent_) > kPingAfter && t - pinged > kPingAfter) {
         queue(FrameType::kPing, 0, {});
         pinged = t;
       }
@@ -323,6 +325,7 @@ class Session : public AgentSession {
   std::uint32_t last_id_ = 0;
   std::uint64_t pongs_ = 0;
   Nanos last_heard_{};
+  Nanos last_sent_{};
   std::optional<Error> broken_;
   std::optional<artifacts::Failure> failure_;
   HelloReply hello_;

@@ -50,7 +50,7 @@ struct Measured {
 
 struct SlotState {
   std::string name;
-  std::string state;  // Empty | Staged | Trial | Committed | RollingBack
+  std::string state;  // Empty | Staged | Trial | Committed | RollingBack | Broken
   std::uint64_t sequence = 0;
   std::string digest;   // of the bundle index; empty: none
   std::string release;  // OCI manifest digest
@@ -64,6 +64,12 @@ struct SlotState {
   std::string listen;
   std::optional<artifacts::Failure> failure;
   Measured measured;
+  struct Rejected {
+    std::string digest;
+    std::string reason;
+    std::uint64_t sequence = 0;
+  };
+  std::vector<Rejected> rejected;  // releases that were rolled back here
 };
 
 struct ActivationResult {

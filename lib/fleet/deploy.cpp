@@ -11,6 +11,9 @@ namespace {
 
 using artifacts::SignedDocument;
 
+constexpr Nanos kBusyPatience = Seconds{15};
+constexpr Nanos kBusyStep = Millis{250};
+
 struct PlanParts {
   Json sizes = Json::object();
   std::string body;
@@ -88,6 +91,22 @@ Result<Json> send_plan(AgentSession& agent, const DeployRequest& r, const std::s
   return std::move(reply.json);
 }
 
+// A slot that recovers from a restart is busy for a moment; a trial takes longer and is the
+// caller's to wait for.
+Result<Json> plan_when_free(AgentSession& agent, const DeployRequest& r,
+                            const std::stop_token& stop) {
+  Clock& clock = r.clock != nullptr ? *r.clock : system_clock();
+  Nanos until = clock.monotonic() + kBusyPatience;
+  for (;;) {
+    auto plan = send_plan(agent, r, stop);
+    if (plan.ok() || plan.error().reason != artifacts::code::kBusy || stop.stop_requested() ||
+        clock.monotonic() >= until) {
+      return plan;
+    }
+    clock.sleep_for(kBusyStep);
+  }
+}
+
 Status send_chunks(AgentSession& agent, const DeployRequest& r, const Json& plan,
                    DeployReport& report, const ProgressFn& progress, const std::stop_token& stop) {
   const auto& chunks = r.bundle->chunks.chunks;
@@ -144,14 +163,20 @@ Result<DeployReport> deploy(AgentSession& agent, const DeployRequest& r, const P
                       "the bundle is built for " + r.bundle->index.target.arch +
                           ", the device is " + device.arch);
   }
-  if (progress) progress({"plan", 0, 0, {}});
-  TRY_ASSIGN(Json plan, send_plan(agent, r, stop));
-  std::string state = get_string(plan, "state");
-  if (state == "Current") {
-    report.outcome = "current";
-    return report;
+  // An activation that an earlier connection began goes on by itself: attach to it.
+  const SlotState* slot = device.slot(r.slot);
+  bool attach = slot != nullptr && slot->sequence == r.sequence &&
+                (slot->state == "Trial" || slot->state == "RollingBack");
+  if (!attach) {
+    if (progress) progress({"plan", 0, 0, {}});
+    TRY_ASSIGN(Json plan, plan_when_free(agent, r, stop));
+    std::string state = get_string(plan, "state");
+    if (state == "Current") {
+      report.outcome = "current";
+      return report;
+    }
+    if (state == "Needed") TRY(send_chunks(agent, r, plan, report, progress, stop));
   }
-  if (state == "Needed") TRY(send_chunks(agent, r, plan, report, progress, stop));
 
   CallOptions options;
   options.stop = stop;

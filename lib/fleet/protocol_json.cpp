@@ -59,6 +59,10 @@ Result<SlotState> parse_slot(const Json& value) {
   s.listen = get_string(value, "listen");
   TRY_ASSIGN(s.failure, optional_failure(value));
   s.measured = parse_measured(get(value, "measured"));
+  for (const Json& r : get(value, "rejected")) {
+    s.rejected.push_back(
+        {get_string(r, "digest"), get_string(r, "reason"), unsigned_of(r, "sequence")});
+  }
   return s;
 }
 
