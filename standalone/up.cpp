@@ -138,12 +138,11 @@ Status start_operator(Supervisor& supervisor, const UpOptions& o, const StateLay
                "http://" + o.address + ":" + std::to_string(ports.registry),
                "--keys",
                state.keys().string(),
-               "--run-store",
-               state.runs_db().string(),
-               "--api-address",
-               o.address,
-               "--api-port",
-               std::to_string(ports.rest)};
+               "--state",
+               state.root.string(),
+               "--api-listen",
+               o.address + ":" + std::to_string(ports.rest),
+               "--allow-host-path"};
   spec.argv.insert(spec.argv.end(), o.operator_args.begin(), o.operator_args.end());
   spec.log = state.logs() / "operator.log";
   spec.stop_grace = o.stop_grace;

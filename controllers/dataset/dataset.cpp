@@ -20,11 +20,55 @@ std::string source_identity(const crds::Dataset& dataset) {
 }
 
 // Copies what the Job measured into the status; the Job's words are those of the CRD.
-void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
+// The report's list [{class, <split>: n, ...}] as images by class, the first 100.
+Json images_by_class(const Json& per_class) {
+  Json out = Json::object();
+  for (const Json& row : per_class) {
+    if (out.size() == 100) break;
+    std::int64_t images = 0;
+    for (const auto& [key, value] : row.items()) {
+      if (value.is_number_integer()) images += value.get<std::int64_t>();
+    }
+    out[get_string(row, "class")] = images;
+  }
+  return out;
+}
+
+Json size_quantiles(const Json& size) {
+  Json out = Json::object();
+  for (const auto& [axis, name] : {std::pair{"width", "Width"}, {"height", "Height"}}) {
+    const Json& q = get(size, axis);
+    for (const auto& [from, to] : {std::pair{"min", "min"}, {"p50", "median"}, {"max", "max"}}) {
+      if (q.contains(from)) out[std::string(to) + name] = q[from];
+    }
+  }
+  return out;
+}
+
+// The number of channels that most images have, of {"1": n, "3": m}.
+Json common_channels(const Json& channels) {
+  Json best;
+  std::int64_t most = 0;
+  for (const auto& [key, count] : channels.items()) {
+    if (!count.is_number_integer() || count.get<std::int64_t>() <= most) continue;
+    most = count.get<std::int64_t>();
+    best = std::atoi(key.c_str());
+  }
+  return best;
+}
+
+// Statistics of the report (docs/formats/dataset.md) in the words of Dataset.status. False: they do
+// not fit.
+bool take_statistics(const Json& metrics, crds::DatasetStatus& status) {
   Json merged = kube::to_value(status);
-  for (const char* key : {"format", "classCount", "classes", "perClass", "size", "channels",
-                          "digest", "reportDigest", "images"}) {
+  for (const char* key :
+       {"format", "classCount", "classes", "digest", "reportDigest", "images"}) {
     if (metrics.contains(key)) merged[key] = metrics[key];
+  }
+  merged["perClass"] = images_by_class(get(metrics, "perClass"));
+  merged["size"] = size_quantiles(get(metrics, "size"));
+  if (Json channels = common_channels(get(metrics, "channels")); !channels.is_null()) {
+    merged["channels"] = std::move(channels);
   }
   if (const Json& splits = get(metrics, "splits"); splits.is_object()) {
     Json out = Json::object();
@@ -37,6 +81,7 @@ void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
         const Json& v = get(split, key);
         s[key] = v.is_object() ? get_int(v, "count") : get_int(split, key);
       }
+      s["missing"] = s["missing"].get<std::int64_t>() + get_int(get(split, "unlabelled"), "count");
       const Json& corrupt = get(split, "corrupt");
       s["corruptCount"] =
           corrupt.is_object() ? get_int(corrupt, "count") : get_int(split, "corruptCount");
@@ -53,10 +98,7 @@ void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
     if (!metrics.contains("classCount")) merged["classCount"] = classes.size();
     while (classes.size() > 1000) classes.erase(classes.size() - 1);
   }
-  if (Json& per_class = merged["perClass"]; per_class.is_object()) {
-    while (per_class.size() > 100) per_class.erase(std::prev(per_class.end()));
-  }
-  replace_status(status, merged);
+  return replace_status(status, merged);
 }
 
 }  // namespace
@@ -158,8 +200,12 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
   set_attempt(status.attempt, view.memory.attempt);
   switch (view.state) {
     case StageView::State::kSucceeded:
-      take_statistics(view.result.metrics, status);
       conditions.yes("Fetched", "Fetched");
+      if (!take_statistics(view.result.metrics, status)) {
+        conditions.no("Validated", "ResultInvalid", "the validation's statistics cannot be read");
+        conditions.no("Ready", "ResultInvalid", "the validation's statistics cannot be read");
+        break;
+      }
       conditions.yes("Validated", "Validated",
                      std::to_string(status.images.value_or(0)) + " images");
       if (status.digest.empty()) {
