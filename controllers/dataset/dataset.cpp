@@ -19,12 +19,30 @@ std::string source_identity(const crds::Dataset& dataset) {
   return dump_json(kube::to_value(dataset.spec.source));
 }
 
-// Copies what the Job measured into the status; the Job's words are those of the CRD.
-// The report's list [{class, <split>: n, ...}] as images by class, the first 100.
-Json images_by_class(const Json& per_class) {
+constexpr std::size_t kMaxNamed = 20;
+constexpr std::size_t kMaxClasses = 1000;
+constexpr std::size_t kMaxPerClass = 100;
+
+void cut(Json& list, std::size_t max) {
+  if (list.size() > max) list.erase(list.begin() + static_cast<std::ptrdiff_t>(max), list.end());
+}
+
+Json split_status(const Json& split) {
   Json out = Json::object();
-  for (const Json& row : per_class) {
-    if (out.size() == 100) break;
+  for (const char* key : {"images", "labels"}) out[key] = get_int(split, key);
+  for (const char* key : {"missing", "empty"}) out[key] = get_int(get(split, key), "count");
+  const Json& corrupt = get(split, "corrupt");
+  out["corruptCount"] = get_int(corrupt, "count");
+  out["corrupt"] = get(corrupt, "names").is_array() ? get(corrupt, "names") : Json::array();
+  cut(out["corrupt"], kMaxNamed);
+  return out;
+}
+
+// Images by class over all splits; the report has all of them.
+Json class_counts(const Json& rows) {
+  Json out = Json::object();
+  for (const Json& row : rows) {
+    if (out.size() >= kMaxPerClass) break;
     std::int64_t images = 0;
     for (const auto& [key, value] : row.items()) {
       if (value.is_number_integer()) images += value.get<std::int64_t>();
@@ -34,69 +52,38 @@ Json images_by_class(const Json& per_class) {
   return out;
 }
 
-Json size_quantiles(const Json& size) {
-  Json out = Json::object();
-  for (const auto& [axis, name] : {std::pair{"width", "Width"}, {"height", "Height"}}) {
-    const Json& q = get(size, axis);
-    for (const auto& [from, to] : {std::pair{"min", "min"}, {"p50", "median"}, {"max", "max"}}) {
-      if (q.contains(from)) out[std::string(to) + name] = q[from];
-    }
-  }
-  return out;
-}
-
-// The number of channels that most images have, of {"1": n, "3": m}.
-Json common_channels(const Json& channels) {
-  Json best;
-  std::int64_t most = 0;
-  for (const auto& [key, count] : channels.items()) {
-    if (!count.is_number_integer() || count.get<std::int64_t>() <= most) continue;
-    most = count.get<std::int64_t>();
-    best = std::atoi(key.c_str());
+// The channel count that most images have: {"1": 70000} -> 1.
+std::int64_t channels_of(const Json& by_count) {
+  std::int64_t best = 0, images = 0;
+  for (const auto& [channels, count] : by_count.items()) {
+    if (!count.is_number_integer() || count.get<std::int64_t>() <= images) continue;
+    images = count.get<std::int64_t>();
+    best = channels.size() == 1 ? channels[0] - '0' : 0;
   }
   return best;
 }
 
-// Statistics of the report (docs/formats/dataset.md) in the words of Dataset.status. False: they do
-// not fit.
-bool take_statistics(const Json& metrics, crds::DatasetStatus& status) {
+// Takes the report of lib/data over, in the words of the CRD. False when it does not read as one.
+bool take_statistics(const Json& report, crds::DatasetStatus& status) {
   Json merged = kube::to_value(status);
-  for (const char* key :
-       {"format", "classCount", "classes", "digest", "reportDigest", "images"}) {
-    if (metrics.contains(key)) merged[key] = metrics[key];
+  for (const char* key : {"format", "classCount", "classes", "digest", "reportDigest", "images"}) {
+    if (report.contains(key)) merged[key] = report[key];
   }
-  merged["perClass"] = images_by_class(get(metrics, "perClass"));
-  merged["size"] = size_quantiles(get(metrics, "size"));
-  if (Json channels = common_channels(get(metrics, "channels")); !channels.is_null()) {
-    merged["channels"] = std::move(channels);
-  }
-  if (const Json& splits = get(metrics, "splits"); splits.is_object()) {
-    Json out = Json::object();
-    std::int64_t images = 0;
-    for (const auto& [name, split] : splits.items()) {
-      Json s = Json::object();
-      for (const char* key : {"images", "labels"}) s[key] = get_int(split, key);
-      images += get_int(split, "images");
-      for (const char* key : {"missing", "empty"}) {
-        const Json& v = get(split, key);
-        s[key] = v.is_object() ? get_int(v, "count") : get_int(split, key);
-      }
-      s["missing"] = s["missing"].get<std::int64_t>() + get_int(get(split, "unlabelled"), "count");
-      const Json& corrupt = get(split, "corrupt");
-      s["corruptCount"] =
-          corrupt.is_object() ? get_int(corrupt, "count") : get_int(split, "corruptCount");
-      Json names = corrupt.is_object() ? get(corrupt, "names") : corrupt;
-      if (!names.is_array()) names = Json::array();
-      while (names.size() > 20) names.erase(names.size() - 1);
-      s["corrupt"] = std::move(names);
-      out[name] = std::move(s);
-    }
-    merged["splits"] = std::move(out);
-    if (!metrics.contains("images")) merged["images"] = images;
-  }
-  if (Json& classes = merged["classes"]; classes.is_array()) {
-    if (!metrics.contains("classCount")) merged["classCount"] = classes.size();
-    while (classes.size() > 1000) classes.erase(classes.size() - 1);
+  if (merged.contains("classes") && merged["classes"].is_array())
+    cut(merged["classes"], kMaxClasses);
+  if (const std::int64_t channels = channels_of(get(report, "channels")); channels > 0)
+    merged["channels"] = channels;
+  merged["perClass"] = class_counts(get(report, "perClass"));
+  merged["splits"] = Json::object();
+  for (const auto& [name, split] : get(report, "splits").items())
+    merged["splits"][name] = split_status(split);
+  const Json& width = at_path(report, "size.width");
+  const Json& height = at_path(report, "size.height");
+  if (width.is_object() && height.is_object()) {
+    merged["size"] =
+        Json{{"minWidth", get_int(width, "min")},      {"medianWidth", get_int(width, "p50")},
+             {"maxWidth", get_int(width, "max")},      {"minHeight", get_int(height, "min")},
+             {"medianHeight", get_int(height, "p50")}, {"maxHeight", get_int(height, "max")}};
   }
   return replace_status(status, merged);
 }
@@ -131,6 +118,7 @@ Json data_config(const crds::Dataset& dataset) {
   const Json splits = kube::to_value(dataset.spec.splits);
   const Json untouched = kube::to_value(decltype(dataset.spec.splits){});
   if (splits != untouched) config["splits"] = splits;
+  if (!dataset.spec.classes.empty()) config["classes"] = dataset.spec.classes;
   return config;
 }
 
@@ -200,16 +188,12 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
   set_attempt(status.attempt, view.memory.attempt);
   switch (view.state) {
     case StageView::State::kSucceeded:
+      if (!take_statistics(view.result.metrics, status)) status.digest.clear();
       conditions.yes("Fetched", "Fetched");
-      if (!take_statistics(view.result.metrics, status)) {
-        conditions.no("Validated", "ResultInvalid", "the validation's statistics cannot be read");
-        conditions.no("Ready", "ResultInvalid", "the validation's statistics cannot be read");
-        break;
-      }
       conditions.yes("Validated", "Validated",
                      std::to_string(status.images.value_or(0)) + " images");
       if (status.digest.empty()) {
-        conditions.no("Ready", "ResultInvalid", "the validation gave no digest");
+        conditions.no("Ready", "ResultInvalid", "the validation's report cannot be read");
       } else {
         conditions.yes("Ready", "Ready",
                        std::to_string(status.images.value_or(0)) + " images in " +
