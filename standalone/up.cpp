@@ -125,25 +125,21 @@ Status start_registry(Supervisor& supervisor, const UpOptions& o, const StateLay
                    "cannot start " + o.registry_program + "; install the package docker-registry"));
 }
 
+fs::path options_program(const UpOptions& o) {
+  return o.operator_program.empty() ? fs::path("tango-operator") : o.operator_program;
+}
+
 Status start_operator(Supervisor& supervisor, const UpOptions& o, const StateLayout& state,
                       const Ports& ports) {
   ChildSpec spec;
   spec.name = "operator";
-  spec.argv = {beside_executable(o.operator_program.empty() ? fs::path("tango-operator")
-                                                            : o.operator_program)
-                   .string(),
-               "--kubeconfig",
-               state.kubeconfig().string(),
-               "--registry",
-               "http://" + o.address + ":" + std::to_string(ports.registry),
-               "--keys",
-               state.keys().string(),
-               "--run-store",
-               state.runs_db().string(),
-               "--api-address",
-               o.address,
-               "--api-port",
-               std::to_string(ports.rest)};
+  spec.argv = {
+      beside_executable(options_program(o)).string(), "--kubeconfig", state.kubeconfig().string(),
+      "--registry", "http://" + o.address + ":" + std::to_string(ports.registry), "--keys",
+      state.keys().string(), "--state", (state.root / "operator").string(), "--run-store",
+      state.runs_db().string(), "--api-listen", o.address + ":" + std::to_string(ports.rest),
+      // Pods run on this machine, so its folders are theirs already.
+      "--allow-host-path"};
   spec.argv.insert(spec.argv.end(), o.operator_args.begin(), o.operator_args.end());
   spec.log = state.logs() / "operator.log";
   spec.stop_grace = o.stop_grace;
@@ -160,7 +156,8 @@ Status run_up(const UpOptions& options) {
   const auto begun = std::chrono::steady_clock::now();
   StateLayout state{fs::absolute(options.state)};
   TRY(make_dirs(state.root, 0700));
-  for (const fs::path& dir : {state.logs(), state.pods(), state.registry()})
+  for (const fs::path& dir :
+       {state.logs(), state.pods(), state.registry(), state.root / "operator"})
     TRY(make_dirs(dir, 0700));
   TRY_ASSIGN(Fd lock, take_lock(state));
 
