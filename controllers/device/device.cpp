@@ -60,6 +60,7 @@ class DeviceRun {
     if (!provisioned()) return finish();
     serve_slots();
     if (!working_) probe();
+    weigh_evidence();
     summarise();
     return finish();
   }
@@ -418,8 +419,7 @@ class DeviceRun {
     }
     failed_with(slot, view.error);
     if (is_unreachable(view.error) || is_host_key(view.error)) {
-      report(view.error);
-      reported_ = true;
+      add_evidence(view.finished, view.error);
     }
     if (overdue(slot, owner)) {
       reject(slot, owner, release, "ProgressDeadlineExceeded",
@@ -460,7 +460,7 @@ class DeviceRun {
     const std::string name = slot.name;
     for (const Json& value : get(view.output, "slots")) learn_slot(value);
     Slot& now_slot = slot_entry(name);
-    seen();
+    add_evidence(view.finished, std::nullopt);
     if (outcome == "committed" || outcome == "current") {
       now_slot.committed_at = whole_seconds(now_);
       now_slot.failure.reset();
@@ -577,15 +577,41 @@ class DeviceRun {
       return;  // the last answer stands
     }
     if (state->phase == kube::WorkState::Phase::kFailed) {
-      if (!reported_) report(state->error);
+      add_evidence(state->finished, state->error);
+      return;
+    }
+    add_evidence(state->finished, std::nullopt);
+    for (const Json& value : get(state->output, "slots")) {
+      const Slot& slot = slot_entry(get_string(value, "name"));
+      // What was asked before the last order or its end says nothing new about the slot.
+      const bool pending = !slot.desired.empty() && !slot.committed_at;
+      const bool older = slot.committed_at && whole_seconds(state->started) <= *slot.committed_at;
+      if (!pending && !older) learn_slot(value);
+    }
+  }
+
+  // Whether the device answers is told by the latest session, whatever it was for.
+  void add_evidence(TimePoint at, std::optional<Error> error) {
+    if (has_evidence_ && at < evidence_at_) return;
+    // What is older than the last change was weighed when it was new; the two probing periods and
+    // the deploys overlap.
+    const auto* known = kube::find_condition(self_.status.conditions, "Reachable");
+    if (known != nullptr && known->last_transition_time &&
+        whole_seconds(at) <= *known->last_transition_time) {
+      return;
+    }
+    has_evidence_ = true;
+    evidence_at_ = at;
+    evidence_ = std::move(error);
+  }
+
+  void weigh_evidence() {
+    if (!has_evidence_) return;  // the last answer stands
+    if (evidence_) {
+      report(*evidence_);
       reported_ = true;
       return;
     }
-    seen();
-    for (const Json& slot : get(state->output, "slots")) learn_slot(slot);
-  }
-
-  void seen() {
     const bool was = kube::is_true(self_.status.conditions, "Reachable");
     conditions_.yes("Reachable", "Online");
     conditions_.yes("HostKeyVerified", "Pinned");
@@ -664,6 +690,9 @@ class DeviceRun {
   Conditions conditions_;
   bool working_ = false;   // a deploy or remove holds the session
   bool reported_ = false;  // this reconcile has said what is wrong already
+  bool has_evidence_ = false;
+  TimePoint evidence_at_{};
+  std::optional<Error> evidence_;  // nullopt: the device answered
 };
 
 }  // namespace

@@ -342,6 +342,10 @@ class TrainJobRun {
       if (const std::string network = get_string(s.stage.config, "network"); !network.empty())
         spec["baseModel"] = network;
     }
+    if (status_.metrics.contains("params"))
+      spec["parameters"] = static_cast<std::int64_t>(status_.metrics.at("params"));
+    if (status_.metrics.contains("flops"))
+      spec["flops"] = static_cast<std::int64_t>(status_.metrics.at("flops"));
     // What the exporter says about the network itself.
     for (const char* key :
          {"formats", "graphDigest", "classes", "input", "parameters", "flops", "licence"}) {

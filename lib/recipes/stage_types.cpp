@@ -65,6 +65,7 @@ using enum KeyType;
 std::vector<KeySpec> data_keys() {
   return {{"data.format", kString, {}, {"Auto", "ImageFolder", "Idx"}},
           {"data.path", kString, {}, {}},
+          {"data.classes", kStringList, {}, {}},
           {"data.splits", kObject, {}, {}}};
 }
 
@@ -81,13 +82,16 @@ std::vector<KeySpec> training_keys() {
       {"weightDecay", kNumber, {}, {}},
       {"labelSmoothing", kNumber, {}, {}},
       {"ema", kNumber, {}, {}},
-      {"schedule", kString, {}, {}},
+      {"schedule", kString, {}, {"Auto", "onecycle", "cosine", "constant"}},
       {"warmupEpochs", kNumber, {}, {}},
       {"augmentation", kObject, {}, {}},
       {"earlyStopping", kInteger, Json(0), {}},
       {"seed", kInteger, Json(0), {}},
       {"threads", kAutoInteger, {}, {}},
-      {"metric", kString, {}, {}},
+      {"metric", kString, {}, {"Auto", "top1", "loss"}},
+      {"checkpointSteps", kInteger, {}, {}},
+      {"limitTrain", kInteger, {}, {}},
+      {"limitVal", kInteger, {}, {}},
   };
   keys.insert(keys.end(), own.begin(), own.end());
   return keys;
@@ -115,12 +119,16 @@ const std::vector<StageType>& table() {
        1,
        {{"dataset", PortType::kDataset, true}, {"model", PortType::kModel, true}},
        {{"report", PortType::kReport, true}},
-       with(data_keys(), {{"split", kString, Json("test"), {"train", "val", "test"}}})},
+       with(data_keys(), {{"batchSize", kAutoInteger, {}, {}},
+                          {"threads", kAutoInteger, {}, {}},
+                          {"split", kString, Json("test"), {"train", "val", "test"}}})},
       {"Export",
        1,
        {{"dataset", PortType::kDataset, true}, {"model", PortType::kModel, true}},
        {{"model", PortType::kModel, true}},
-       with(data_keys(), {{"formats", kStringList, Json::array({"ONNX"}), {}},
+       with(data_keys(), {{"threads", kAutoInteger, {}, {}},
+                          {"goldenSamples", kInteger, {}, {}},
+                          {"formats", kStringList, Json::array({"ONNX"}), {}},
                           {"precision", kString, Json("FP32"), {"FP32"}}})},
   };
   return kTypes;
