@@ -307,6 +307,7 @@ class Loop {
     events_.emit(
         "step",
         {{"step", progress_.step},
+         {"steps", batch_count(train_.size(), job_.resolved.batch_size) * job_.resolved.epochs},
          {"epoch", progress_.epoch + 1},
          {"epochs", job_.resolved.epochs},
          {"loss", progress_.loss_sum / n},
@@ -337,8 +338,7 @@ class Loop {
       for (const char* key : {"top1", "top5", "loss"}) {
         if (!report.contains(key)) continue;
         metrics[key] = report[key];
-        fields[std::string("val") + static_cast<char>(std::toupper(*key)) + (key + 1)] =
-            report[key];
+        fields[std::string(key) == "loss" ? "valLoss" : key] = report[key];
       }
       score = job_.config.metric == "loss" ? -get_double(report, "loss", INFINITY)
                                            : get_double(report, "top1");

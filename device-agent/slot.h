@@ -38,6 +38,7 @@ struct SlotOptions {
   HealthLimits health;
   Machine machine = this_machine();
   std::uint64_t disk_reserve = 16u << 20;  // kept free whatever arrives
+  Nanos deadline_check = Seconds{5};       // how often a state's deadline is looked at
   Clock* clock = &system_clock();
   std::function<TimePoint()> highest_seen;  // of the device; expiry is compared with it
 };

@@ -12,8 +12,6 @@ namespace {
 
 namespace code = artifacts::code;
 
-constexpr Nanos kDeadlineCheck = Seconds{5};
-
 // Runs `work` without the lock.
 template <typename Work>
 auto unlocked(std::unique_lock<std::mutex>& lock, Work&& work) {
@@ -66,7 +64,7 @@ void Slot::work() {
   while (!quit_) {
     if (!busy()) {
       abort_.reset();
-      changed_.wait_for(lock, kDeadlineCheck, [&] { return quit_ || busy(); });
+      changed_.wait_for(lock, options_.deadline_check, [&] { return quit_ || busy(); });
       if (!quit_ && !busy()) check_deadline(lock);
       continue;
     }
@@ -477,6 +475,7 @@ void Slot::do_rollback(std::unique_lock<std::mutex>& lock) {
     return;
   }
 
+  const Nanos begun = options_.clock->monotonic();
   // The release before, and should it be unusable, the one before that.
   Status running = make_error(Code::kNotFound, code::kNoPrevious, "there is no former release");
   bool used_previous = false;
@@ -523,7 +522,8 @@ void Slot::do_rollback(std::unique_lock<std::mutex>& lock) {
     failure.message += " (after " + first->code + ": " + first->message + ")";
   }
   log_error("No former release could be started", {{"slot", name_}, running.error()});
-  end(step(SlotEvent::kPreviousUnusable, [&](SlotRecord& r) {
+  const bool late = options_.clock->monotonic() - begun > rule_of(SlotState::kRollingBack).deadline;
+  end(step(late ? SlotEvent::kDeadline : SlotEvent::kPreviousUnusable, [&](SlotRecord& r) {
     r.last_failure = failure;
     finish(r, failure);
   }));

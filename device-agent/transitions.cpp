@@ -16,7 +16,6 @@ constexpr Nanos kHour = std::chrono::hours{1};
 constexpr Transition kTable[] = {
     {S::kIdle,        E::kPlan,             Next::kFixed,   S::kStaging,     "allocate staging, ask for what is missing"},
     {S::kIdle,        E::kStartUp,          Next::kFixed,   S::kIdle,        "nothing to do"},
-    {S::kIdle,        E::kRemove,           Next::kFixed,   S::kRemoving,    "clear leftovers"},
 
     {S::kStaging,     E::kPlan,             Next::kFixed,   S::kStaging,     "resume the same release, or drop it for a newer one"},
     {S::kStaging,     E::kComplete,         Next::kFixed,   S::kStaged,      "wait for activation"},
@@ -44,7 +43,6 @@ constexpr Transition kTable[] = {
     {S::kRollingBack, E::kPreviousRuns,     Next::kFixed,   S::kCommitted,   "report rolledBack"},
     {S::kRollingBack, E::kNothingBefore,    Next::kFixed,   S::kIdle,        "report rolledBack"},
     {S::kRollingBack, E::kPreviousUnusable, Next::kFixed,   S::kBroken,      "report rolledBack with the second failure"},
-    {S::kRollingBack, E::kRemove,           Next::kFixed,   S::kRemoving,    "remove all"},
     {S::kRollingBack, E::kDeadline,         Next::kFixed,   S::kBroken,      "report rolledBack with Timeout"},
     {S::kRollingBack, E::kStartUp,          Next::kFixed,   S::kRollingBack, "begin the rollback again"},
 

@@ -14,6 +14,7 @@
 #include "lib/artifacts/keys.h"
 #include "lib/base/digest.h"
 #include "lib/base/log.h"
+#include "lib/base/random.h"
 #include "lib/base/yaml.h"
 #include "standalone/api_server.h"
 #include "standalone/controllers.h"
@@ -110,7 +111,9 @@ Status start_registry(Supervisor& supervisor, const UpOptions& o, const StateLay
                  {"storage",
                   {{"filesystem", {{"rootdirectory", (state.registry() / "data").string()}}},
                    {"delete", {{"enabled", true}}}}},
-                 {"http", {{"addr", o.address + ":" + std::to_string(port)}}}};
+                 {"http",
+                  {{"addr", o.address + ":" + std::to_string(port)},
+                   {"secret", random_uuid(system_random())}}}};
   fs::path file = state.registry() / "config.yml";
   TRY(write_file_atomic(file, to_yaml(config), 0600));
   ChildSpec spec;
@@ -125,25 +128,23 @@ Status start_registry(Supervisor& supervisor, const UpOptions& o, const StateLay
                    "cannot start " + o.registry_program + "; install the package docker-registry"));
 }
 
+fs::path options_program(const UpOptions& o) {
+  return o.operator_program.empty() ? fs::path("tango-operator") : o.operator_program;
+}
+
 Status start_operator(Supervisor& supervisor, const UpOptions& o, const StateLayout& state,
                       const Ports& ports) {
   ChildSpec spec;
   spec.name = "operator";
-  spec.argv = {beside_executable(o.operator_program.empty() ? fs::path("tango-operator")
-                                                            : o.operator_program)
-                   .string(),
-               "--kubeconfig",
-               state.kubeconfig().string(),
-               "--registry",
-               "http://" + o.address + ":" + std::to_string(ports.registry),
-               "--keys",
-               state.keys().string(),
-               "--run-store",
-               state.runs_db().string(),
-               "--api-address",
-               o.address,
-               "--api-port",
-               std::to_string(ports.rest)};
+  spec.argv = {
+      beside_executable(options_program(o)).string(), "--kubeconfig", state.kubeconfig().string(),
+      "--registry", "http://" + o.address + ":" + std::to_string(ports.registry), "--keys",
+      state.keys().string(), "--state", (state.root / "operator").string(), "--run-store",
+      state.runs_db().string(), "--api-listen", o.address + ":" + std::to_string(ports.rest),
+      // Pods run on this machine, so its folders are theirs already.
+      "--allow-host-path",
+      // The lock on the state folder makes it the only one; after a kill nobody waits for a lease.
+      "--no-leader-election"};
   spec.argv.insert(spec.argv.end(), o.operator_args.begin(), o.operator_args.end());
   spec.log = state.logs() / "operator.log";
   spec.stop_grace = o.stop_grace;
@@ -160,7 +161,8 @@ Status run_up(const UpOptions& options) {
   const auto begun = std::chrono::steady_clock::now();
   StateLayout state{fs::absolute(options.state)};
   TRY(make_dirs(state.root, 0700));
-  for (const fs::path& dir : {state.logs(), state.pods(), state.registry()})
+  for (const fs::path& dir :
+       {state.logs(), state.pods(), state.registry(), state.root / "operator"})
     TRY(make_dirs(dir, 0700));
   TRY_ASSIGN(Fd lock, take_lock(state));
 

@@ -3,27 +3,12 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "lib/base/log.h"
 
 namespace tango::kube {
-namespace {
-
-// Whether the same work may succeed later without anybody changing anything.
-bool may_pass(const Error& error) {
-  switch (error.code) {
-    case Code::kInvalid:
-    case Code::kUnsupported:
-    case Code::kDenied:
-    case Code::kExists:
-      return false;
-    default:
-      return true;
-  }
-}
-
-}  // namespace
 
 struct WorkTable::Shared {
   struct Entry {
@@ -52,7 +37,9 @@ struct WorkTable::Shared {
       entry->state = std::move(state);
       const Nanos now = clock.monotonic();
       if (now - entry->last_wake < options.progress_interval) {
-        entry->progress_held = true;
+        if (!std::exchange(entry->progress_held, true)) {
+          timers.emplace(entry->last_wake + options.progress_interval, key);
+        }
         return;
       }
       entry->last_wake = now;
@@ -89,21 +76,24 @@ struct WorkTable::Shared {
     auto state = std::make_shared<WorkState>(*entry.state);
     state->finished = clock.now();
     entry.progress_held = false;
-    entry.forget_at = entry.owners.empty() ? clock.monotonic() + options.keep_unwatched : Nanos{};
     if (result.ok()) {
       state->phase = WorkState::Phase::kSucceeded;
       state->output = std::move(result).value();
-      failures.erase(entry.work.key);
     } else {
       state->phase = WorkState::Phase::kFailed;
       state->error = std::move(result).error();
-      if (may_pass(state->error)) {
-        const int n = std::min(failures[entry.work.key]++, 20);
-        entry.forget_at = clock.monotonic() +
-                          std::min(options.max_retry, options.first_retry * (std::int64_t{1} << n));
-      }
     }
     entry.state = std::move(state);
+    if (entry.owners.empty()) unwatch(entry);
+  }
+  void unwatch(Entry& entry) {
+    entry.forget_at = clock.monotonic() + options.keep_unwatched;
+    timers.emplace(entry.forget_at, entry.work.key);
+  }
+  void own(Entry& entry, const WorkOwner& owner) {
+    entry.owners.insert(owner);
+    entry.forget_at = Nanos{};
+    owned[owner].insert(entry.work.key);
   }
   Executor* executor(const std::string& name) {
     for (Executor* e : executors) {
@@ -120,7 +110,8 @@ struct WorkTable::Shared {
   bool closed = false;
   std::mutex mutex;
   std::map<std::string, Entry, std::less<>> entries;
-  std::map<std::string, int> failures;  // in a row, by key
+  std::map<WorkOwner, std::set<std::string>> owned;
+  std::multimap<Nanos, std::string> timers;  // when to look at an entry again; may be out of date
   std::uint64_t last_run = 0;
 };
 
@@ -146,15 +137,16 @@ void WorkTable::request(const Work& work, const WorkOwner& owner) {
     std::lock_guard lock(shared_->mutex);
     const auto [it, fresh] = shared_->entries.try_emplace(work.key);
     Shared::Entry& entry = it->second;
-    entry.owners.insert(owner);
+    if (fresh) entry.work = work;
+    shared_->own(entry, owner);
     if (!fresh) return;
     const Nanos now = shared_->clock.monotonic();
     auto state = std::make_shared<WorkState>();
     state->started = shared_->clock.now();
-    entry.work = work;
     entry.state = std::move(state);
     entry.run = run = ++shared_->last_run;
     entry.deadline = now + work.deadline;
+    shared_->timers.emplace(entry.deadline, work.key);
     executor = shared_->executor(work.executor);
   }
   // The executor may keep the callbacks longer than the table lives.
@@ -187,32 +179,41 @@ std::shared_ptr<const WorkState> WorkTable::state(std::string_view key) const {
 
 void WorkTable::set_interest(const WorkOwner& owner, const std::set<std::string>& keys) {
   std::lock_guard lock(shared_->mutex);
-  const Nanos now = shared_->clock.monotonic();
-  for (auto& [key, entry] : shared_->entries) {
-    if (keys.contains(key)) {
-      entry.owners.insert(owner);
-      if (entry.state->phase == WorkState::Phase::kSucceeded) entry.forget_at = Nanos{};
-    } else if (!entry.running() && entry.owners.erase(owner) > 0 && entry.owners.empty() &&
-               entry.forget_at == Nanos{}) {
-      entry.forget_at = now + shared_->options.keep_unwatched;
+  std::set<std::string>& owned = shared_->owned[owner];
+  for (auto it = owned.begin(); it != owned.end();) {
+    const auto found = shared_->entries.find(*it);
+    if (found == shared_->entries.end()) {
+      it = owned.erase(it);
+    } else if (!keys.contains(*it) && !found->second.running()) {
+      found->second.owners.erase(owner);
+      if (found->second.owners.empty()) shared_->unwatch(found->second);
+      it = owned.erase(it);
+    } else {
+      ++it;
     }
   }
+  for (const std::string& key : keys) {
+    if (const auto found = shared_->entries.find(key); found != shared_->entries.end()) {
+      shared_->own(found->second, owner);
+    }
+  }
+  if (owned.empty()) shared_->owned.erase(owner);
 }
 
 void WorkTable::drop(const WorkOwner& owner) {
   std::vector<std::pair<Executor*, std::string>> to_cancel;
   {
     std::lock_guard lock(shared_->mutex);
-    for (auto it = shared_->entries.begin(); it != shared_->entries.end();) {
-      Shared::Entry& entry = it->second;
-      if (entry.owners.erase(owner) == 0 || !entry.owners.empty()) {
-        ++it;
-        continue;
-      }
-      if (entry.running())
-        to_cancel.emplace_back(shared_->executor(entry.work.executor), it->first);
-      shared_->failures.erase(it->first);
-      it = shared_->entries.erase(it);
+    const auto node = shared_->owned.extract(owner);
+    if (node.empty()) return;
+    for (const std::string& key : node.mapped()) {
+      const auto it = shared_->entries.find(key);
+      if (it == shared_->entries.end()) continue;
+      it->second.owners.erase(owner);
+      if (!it->second.owners.empty()) continue;
+      if (it->second.running())
+        to_cancel.emplace_back(shared_->executor(it->second.work.executor), key);
+      shared_->entries.erase(it);
     }
   }
   for (const auto& [executor, key] : to_cancel) {
@@ -226,10 +227,13 @@ void WorkTable::tick() {
   {
     std::lock_guard lock(shared_->mutex);
     const Nanos now = shared_->clock.monotonic();
-    for (auto it = shared_->entries.begin(); it != shared_->entries.end();) {
+    while (!shared_->timers.empty() && shared_->timers.begin()->first <= now) {
+      const std::string key = std::move(shared_->timers.extract(shared_->timers.begin()).mapped());
+      const auto it = shared_->entries.find(key);
+      if (it == shared_->entries.end()) continue;
       Shared::Entry& entry = it->second;
       if (entry.running() && now >= entry.deadline) {
-        to_cancel.emplace_back(shared_->executor(entry.work.executor), it->first);
+        to_cancel.emplace_back(shared_->executor(entry.work.executor), key);
         shared_->finish(entry, make_error(Code::kTimeout, "DeadlineExceeded",
                                           "the work did not end within " +
                                               format_duration(entry.work.deadline)));
@@ -240,11 +244,8 @@ void WorkTable::tick() {
         entry.last_wake = now;
         to_wake.insert(entry.owners.begin(), entry.owners.end());
       } else if (!entry.running() && entry.forget_at != Nanos{} && now >= entry.forget_at) {
-        to_wake.insert(entry.owners.begin(), entry.owners.end());
-        it = shared_->entries.erase(it);
-        continue;
+        shared_->entries.erase(it);
       }
-      ++it;
     }
   }
   for (const auto& [executor, key] : to_cancel) {
@@ -261,6 +262,8 @@ void WorkTable::cancel_all() {
       if (entry.running()) to_cancel.emplace_back(shared_->executor(entry.work.executor), key);
     }
     shared_->entries.clear();
+    shared_->owned.clear();
+    shared_->timers.clear();
   }
   for (const auto& [executor, key] : to_cancel) {
     if (executor) executor->cancel(key);

@@ -25,12 +25,10 @@ struct WorkOwner {
 };
 
 struct WorkTableOptions {
-  // A failure that may pass (unreachable, timeout, ...) is forgotten after this time, doubled with
-  // each failure in a row; the next reconcile then finds the work unknown and may ask again.
-  Nanos first_retry = Seconds{10};
-  Nanos max_retry = Seconds{300};
-  // A finished state that nobody asks for or looks at any more is dropped after this time.
-  Nanos keep_unwatched = Seconds{600};
+  // A finished state, failed ones too, stays known as long as its key is asked for or looked at in
+  // each reconcile of an owner; then it is dropped after this time. Trying again is the
+  // controller's decision, under a new key (decision 0403).
+  Nanos keep_unwatched = Seconds{60};
   // Owners are woken at most this often by progress.
   Nanos progress_interval = Seconds{1};
 };

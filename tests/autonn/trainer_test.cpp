@@ -134,7 +134,12 @@ TEST_F(Trainer, RunsEveryStageByHand) {
   for (const run::Event& e : events_of(out)) {
     EXPECT_EQ(e.seq, seq + 1);
     seq = e.seq;
+    if (e.type != "epoch") continue;
+    for (const char* key : {"epoch", "epochs", "loss", "top1", "valLoss", "imagesPerSecond"}) {
+      EXPECT_TRUE(e.fields.contains(key)) << key;
+    }
   }
+  EXPECT_TRUE(has(events_of(out), "epoch"));
 }
 
 TEST_F(Trainer, AKilledRunEndsWithTheSameModel) {

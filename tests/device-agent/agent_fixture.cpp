@@ -122,7 +122,9 @@ Result<Json> Channel::request(Json request, std::string_view data, Nanos timeout
   }
 }
 
-Operator::Operator() : keys(artifacts::init_keys(key_dir / "keys").value()) {}
+Operator::Operator()
+    : key_dir(std::make_shared<TempDir>("tango-agent-keys")),
+      keys(artifacts::init_keys(*key_dir / "keys").value()) {}
 
 artifacts::TrustStore Operator::trust() {
   return artifacts::TrustStore::from_signed(keys.signed_root).value();

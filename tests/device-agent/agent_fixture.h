@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -69,7 +70,7 @@ struct PlanOptions {
 class Operator {
  public:
   Operator();
-  TempDir key_dir{"tango-agent-keys"};  // before the keys that live in it
+  std::shared_ptr<TempDir> key_dir;  // before the keys that live in it; shared by copies
   artifacts::KeySet keys;
   std::string device_id;
   std::uint64_t epoch = 1;

@@ -308,33 +308,48 @@ TEST_F(Core, PatchesOfOthersAreWrittenOnlyWhenTheyChangeSomething) {
 
 // --- work ----------------------------------------------------------------------------------------
 
-TEST_F(Core, WorkHasADeadlineAndFailuresAreForgottenLater) {
-  const WorkOwner owner{"widget", {"ns", "w"}};
+TEST_F(Core, WorkHasADeadlineAndStatesStayKnownWhileSomebodyLooks) {
+  const WorkOwner owner{"widget", {"ns", "w"}}, other{"widget", {"ns", "v"}};
   const Work job{"polisher", "k", Json::object(), Seconds{30}};
   work.request(job, owner);
+  work.request(job, other);
+  EXPECT_EQ(executor->started.size(), 1u);
   EXPECT_EQ(work.state("k")->phase, WorkState::Phase::kRunning);
   clock.advance(Seconds{31});
   work.tick();
   EXPECT_EQ(work.state("k")->phase, WorkState::Phase::kFailed);
   EXPECT_EQ(work.state("k")->error.reason, "DeadlineExceeded");
-  EXPECT_EQ(executor->cancelled, Log{"k"});
+  EXPECT_EQ(executor->cancelled, std::vector<std::string>{"k"});
+  EXPECT_EQ(woken.size(), 2u) << "everybody who asked";
   executor->running["k"].done(Json::object());
   EXPECT_EQ(work.state("k")->phase, WorkState::Phase::kFailed)
       << "what comes after cancel is ignored";
-  work.request(job, owner);
+  for (int i = 0; i < 100; ++i) {
+    clock.advance(Seconds{100});
+    work.set_interest(owner, {"k"});
+    work.tick();
+    work.request(job, owner);
+  }
   EXPECT_EQ(executor->started.size(), 1u) << "its state is known";
-  woken.clear();
-  clock.advance(Seconds{10});
+  work.set_interest(other, {});
+  work.set_interest(owner, {"k#1"});
+  clock.advance(Seconds{59});
   work.tick();
-  EXPECT_EQ(work.state("k"), nullptr);
-  EXPECT_EQ(woken.size(), 1u) << "the object may ask again";
-  work.request(job, owner);
-  EXPECT_EQ(executor->started.size(), 2u);
+  EXPECT_TRUE(work.state("k"));
+  clock.advance(Seconds{1});
+  work.tick();
+  EXPECT_EQ(work.state("k"), nullptr) << "nobody asked or looked";
+}
 
-  executor->running["k"].done(make_error(Code::kInvalid, "BadInput", "x"));
-  clock.advance(Seconds{3000});
-  work.tick();
-  EXPECT_TRUE(work.state("k")) << "what cannot pass by itself stays known";
+TEST_F(Core, WorkOfAGoneObjectIsCancelledUnlessAnotherWaitsForIt) {
+  const WorkOwner owner{"widget", {"ns", "w"}}, other{"widget", {"ns", "v"}};
+  work.request({"polisher", "mine", Json::object(), Seconds{30}}, owner);
+  work.request({"polisher", "shared", Json::object(), Seconds{30}}, owner);
+  work.request({"polisher", "shared", Json::object(), Seconds{30}}, other);
+  work.drop(owner);
+  EXPECT_EQ(executor->cancelled, std::vector<std::string>{"mine"});
+  EXPECT_EQ(work.state("mine"), nullptr);
+  EXPECT_TRUE(work.state("shared"));
 }
 
 TEST_F(Core, UnknownExecutorIsAClearFailure) {

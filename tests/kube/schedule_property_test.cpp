@@ -336,7 +336,6 @@ struct World {
         work.tick();
         continue;
       }
-      // Failed work is forgotten after a while, and asked for again.
       const bool waiting = unfinished();
       if (!waiting) return true;
       clock.advance(Seconds{10});

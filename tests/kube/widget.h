@@ -78,8 +78,14 @@ inline Outcome reconcile_widget(const Widget& self, const Observed& world, TimeP
         child(self, prefix + std::to_string(i), "size " + std::to_string(self.size)));
   }
   out.create_once.push_back(child(self, prefix + "once", "fixed"));
-  out.work.push_back({"polisher", polish_key(self), {{"name", self.metadata.name}}, Seconds{60}});
-  const WorkState* polish = world.work(polish_key(self));
+  // A failed try is followed by another one under a new key.
+  std::string key = polish_key(self);
+  const WorkState* polish = world.work(key);
+  for (int attempt = 1; polish && polish->phase == WorkState::Phase::kFailed; ++attempt) {
+    key = polish_key(self) + "#" + std::to_string(attempt);
+    polish = world.work(key);
+  }
+  out.work.push_back({"polisher", key, {{"name", self.metadata.name}}, Seconds{60}});
   const bool shiny = polish && polish->phase == WorkState::Phase::kSucceeded;
   const bool all = ready == self.size && shiny;
   out.status = Json{{"ready", ready},
