@@ -187,10 +187,9 @@ class Demo:
         trained = trained / 100 if trained > 1 else trained
         evaluated = json.loads(self.tangoctl("device", "evaluate", "edge-1", "--data", DATA, "--format", "idx", "--split", "test",
                                              "-o", "json", quiet=True, timeout=900).stdout)
-        measured = slot_of(self.get("devices", "edge-1")).get("measured") or {}
-        latency = measured.get("latency") or evaluated.get("latencyMs") or {}
+        latency = slot_of(self.get("devices", "edge-1")).get("latency") or evaluated.get("latencyMs") or {}
         self.report["accuracy"] = {"trained": trained, "onDevice": evaluated["accuracy"], "samples": evaluated.get("samples")}
-        self.report["latencyMs"] = {k: number_ms(latency.get(k)) for k in ("p50", "p95")}
+        self.report["latencyMs"] = {k: latency.get(k) for k in ("p50", "p95")}
         print(f"   top-1 on the {evaluated.get('samples')} test images: {trained:.4f} after training, "
               f"{evaluated['accuracy']:.4f} on edge-1 with the exported network")
         print(f"   latency on edge-1: p50 {self.report['latencyMs']['p50']} ms, p95 {self.report['latencyMs']['p95']} ms")
@@ -245,16 +244,6 @@ def slot_of(device, name="main"):
 
 def released(device):
     return condition(device, "UpToDate") == "True" and bool(slot_of(device).get("current"))
-
-
-def number_ms(value):
-    """15.2, "15.2ms" or "350us" -> milliseconds."""
-    if isinstance(value, (int, float)) or value is None:
-        return value
-    for unit, factor in (("us", 1e-3), ("ms", 1), ("s", 1e3)):
-        if value.endswith(unit) and value[:-len(unit)].replace(".", "", 1).isdigit():
-            return float(value[:-len(unit)]) * factor
-    return None
 
 
 # -- set-up ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ constexpr const char* kUsage = R"(Usage: tango-operator [options]
   --repository-root NAME     first part of all repository names (default: tango)
   --keys DIR                 signing keys and root.json; made when the folder is empty (required)
   --state DIR                run store and bundle cache (required)
+  --run-store FILE           the run store alone (default: <state>/runs.db)
   --api-listen HOST:PORT     management API (default: 127.0.0.1:0)
   --metrics-listen HOST:PORT /metrics, /healthz, /readyz (default: 127.0.0.1:0)
   --trainer-image IMAGE      image of training stages (default: tango.local/trainer:dev)
@@ -86,6 +87,11 @@ Status parse(const std::vector<std::string>& args, op::OperatorOptions& o, LogLe
       {"--state",
        [&](const std::string& v) {
          o.state = v;
+         return ok_status();
+       }},
+      {"--run-store",
+       [&](const std::string& v) {
+         o.run_store = v;
          return ok_status();
        }},
       {"--api-listen",

@@ -160,7 +160,8 @@ Status run_operator(const OperatorOptions& options) {
   TRY_ASSIGN(auto client, kube::KubeClient::connect(config));
   TRY(wait_for_crds(*client));
   TRY_ASSIGN(const artifacts::KeySet keys, artifacts::load_or_init_keys(options.keys));
-  TRY_ASSIGN(const auto runs, RunStore::open(options.state / "runs.db"));
+  TRY_ASSIGN(const auto runs, RunStore::open(options.run_store.empty() ? options.state / "runs.db"
+                                                                       : options.run_store));
   const auto registry_http = make_curl_client({});
 
   kube::ManagerOptions manager_options;

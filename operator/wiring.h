@@ -26,9 +26,10 @@ struct OperatorOptions {
   std::string kubeconfig;  // empty: $KUBECONFIG, in-cluster, ~/.kube/config
   std::set<std::string> roles{"controllers", "fleet", "signer", "api"};
   controllers::Settings settings;
-  fs::path keys;    // made (threshold 1) when it does not exist
-  fs::path state;   // run store and bundle cache
-  fs::path agents;  // folder with tango-agent and tango-gate
+  fs::path keys;       // made (threshold 1) when it does not exist
+  fs::path state;      // run store and bundle cache
+  fs::path run_store;  // empty: <state>/runs.db
+  fs::path agents;     // folder with tango-agent and tango-gate
   ListenAddress api;
   ListenAddress metrics;
   bool leader_election = true;

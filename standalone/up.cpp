@@ -14,6 +14,7 @@
 #include "lib/artifacts/keys.h"
 #include "lib/base/digest.h"
 #include "lib/base/log.h"
+#include "lib/base/random.h"
 #include "lib/base/yaml.h"
 #include "standalone/api_server.h"
 #include "standalone/controllers.h"
@@ -110,7 +111,9 @@ Status start_registry(Supervisor& supervisor, const UpOptions& o, const StateLay
                  {"storage",
                   {{"filesystem", {{"rootdirectory", (state.registry() / "data").string()}}},
                    {"delete", {{"enabled", true}}}}},
-                 {"http", {{"addr", o.address + ":" + std::to_string(port)}}}};
+                 {"http",
+                  {{"addr", o.address + ":" + std::to_string(port)},
+                   {"secret", random_uuid(system_random())}}}};
   fs::path file = state.registry() / "config.yml";
   TRY(write_file_atomic(file, to_yaml(config), 0600));
   ChildSpec spec;
@@ -139,7 +142,9 @@ Status start_operator(Supervisor& supervisor, const UpOptions& o, const StateLay
       state.keys().string(), "--state", (state.root / "operator").string(), "--run-store",
       state.runs_db().string(), "--api-listen", o.address + ":" + std::to_string(ports.rest),
       // Pods run on this machine, so its folders are theirs already.
-      "--allow-host-path"};
+      "--allow-host-path",
+      // The lock on the state folder makes it the only one; after a kill nobody waits for a lease.
+      "--no-leader-election"};
   spec.argv.insert(spec.argv.end(), o.operator_args.begin(), o.operator_args.end());
   spec.log = state.logs() / "operator.log";
   spec.stop_grace = o.stop_grace;

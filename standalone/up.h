@@ -40,7 +40,7 @@ struct UpOptions {
 // The operator is started as
 //   tango-operator --kubeconfig F --registry URL --keys DIR --state DIR --run-store F --api-listen
 //   A:N
-//     --allow-host-path
+//     --allow-host-path --no-leader-election
 //   --api-port N
 // plus operator_args, and restarted with back-off when it ends.
 

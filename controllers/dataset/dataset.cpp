@@ -19,44 +19,73 @@ std::string source_identity(const crds::Dataset& dataset) {
   return dump_json(kube::to_value(dataset.spec.source));
 }
 
-// Copies what the Job measured into the status; the Job's words are those of the CRD.
-void take_statistics(const Json& metrics, crds::DatasetStatus& status) {
-  Json merged = kube::to_value(status);
-  for (const char* key : {"format", "classCount", "classes", "perClass", "size", "channels",
-                          "digest", "reportDigest", "images"}) {
-    if (metrics.contains(key)) merged[key] = metrics[key];
-  }
-  if (const Json& splits = get(metrics, "splits"); splits.is_object()) {
-    Json out = Json::object();
+constexpr std::size_t kMaxNamed = 20;
+constexpr std::size_t kMaxClasses = 1000;
+constexpr std::size_t kMaxPerClass = 100;
+
+void cut(Json& list, std::size_t max) {
+  if (list.size() > max) list.erase(list.begin() + static_cast<std::ptrdiff_t>(max), list.end());
+}
+
+Json split_status(const Json& split) {
+  Json out = Json::object();
+  for (const char* key : {"images", "labels"}) out[key] = get_int(split, key);
+  for (const char* key : {"missing", "empty"}) out[key] = get_int(get(split, key), "count");
+  const Json& corrupt = get(split, "corrupt");
+  out["corruptCount"] = get_int(corrupt, "count");
+  out["corrupt"] = get(corrupt, "names").is_array() ? get(corrupt, "names") : Json::array();
+  cut(out["corrupt"], kMaxNamed);
+  return out;
+}
+
+// Images by class over all splits; the report has all of them.
+Json class_counts(const Json& rows) {
+  Json out = Json::object();
+  for (const Json& row : rows) {
+    if (out.size() >= kMaxPerClass) break;
     std::int64_t images = 0;
-    for (const auto& [name, split] : splits.items()) {
-      Json s = Json::object();
-      for (const char* key : {"images", "labels"}) s[key] = get_int(split, key);
-      images += get_int(split, "images");
-      for (const char* key : {"missing", "empty"}) {
-        const Json& v = get(split, key);
-        s[key] = v.is_object() ? get_int(v, "count") : get_int(split, key);
-      }
-      const Json& corrupt = get(split, "corrupt");
-      s["corruptCount"] =
-          corrupt.is_object() ? get_int(corrupt, "count") : get_int(split, "corruptCount");
-      Json names = corrupt.is_object() ? get(corrupt, "names") : corrupt;
-      if (!names.is_array()) names = Json::array();
-      while (names.size() > 20) names.erase(names.size() - 1);
-      s["corrupt"] = std::move(names);
-      out[name] = std::move(s);
+    for (const auto& [key, value] : row.items()) {
+      if (value.is_number_integer()) images += value.get<std::int64_t>();
     }
-    merged["splits"] = std::move(out);
-    if (!metrics.contains("images")) merged["images"] = images;
+    out[get_string(row, "class")] = images;
   }
-  if (Json& classes = merged["classes"]; classes.is_array()) {
-    if (!metrics.contains("classCount")) merged["classCount"] = classes.size();
-    while (classes.size() > 1000) classes.erase(classes.size() - 1);
+  return out;
+}
+
+// The channel count that most images have: {"1": 70000} -> 1.
+std::int64_t channels_of(const Json& by_count) {
+  std::int64_t best = 0, images = 0;
+  for (const auto& [channels, count] : by_count.items()) {
+    if (!count.is_number_integer() || count.get<std::int64_t>() <= images) continue;
+    images = count.get<std::int64_t>();
+    best = channels.size() == 1 ? channels[0] - '0' : 0;
   }
-  if (Json& per_class = merged["perClass"]; per_class.is_object()) {
-    while (per_class.size() > 100) per_class.erase(std::prev(per_class.end()));
+  return best;
+}
+
+// Takes the report of lib/data over, in the words of the CRD. False when it does not read as one.
+bool take_statistics(const Json& report, crds::DatasetStatus& status) {
+  Json merged = kube::to_value(status);
+  for (const char* key : {"format", "classCount", "classes", "digest", "reportDigest", "images"}) {
+    if (report.contains(key)) merged[key] = report[key];
   }
-  replace_status(status, merged);
+  if (merged.contains("classes") && merged["classes"].is_array())
+    cut(merged["classes"], kMaxClasses);
+  if (const std::int64_t channels = channels_of(get(report, "channels")); channels > 0)
+    merged["channels"] = channels;
+  merged["perClass"] = class_counts(get(report, "perClass"));
+  merged["splits"] = Json::object();
+  for (const auto& [name, split] : get(report, "splits").items())
+    merged["splits"][name] = split_status(split);
+  const Json& width = at_path(report, "size.width");
+  const Json& height = at_path(report, "size.height");
+  if (width.is_object() && height.is_object()) {
+    merged["size"] =
+        Json{{"minWidth", get_int(width, "min")},      {"medianWidth", get_int(width, "p50")},
+             {"maxWidth", get_int(width, "max")},      {"minHeight", get_int(height, "min")},
+             {"medianHeight", get_int(height, "p50")}, {"maxHeight", get_int(height, "max")}};
+  }
+  return replace_status(status, merged);
 }
 
 }  // namespace
@@ -89,6 +118,7 @@ Json data_config(const crds::Dataset& dataset) {
   const Json splits = kube::to_value(dataset.spec.splits);
   const Json untouched = kube::to_value(decltype(dataset.spec.splits){});
   if (splits != untouched) config["splits"] = splits;
+  if (!dataset.spec.classes.empty()) config["classes"] = dataset.spec.classes;
   return config;
 }
 
@@ -158,12 +188,12 @@ kube::Outcome reconcile_dataset(const crds::Dataset& self, const kube::Observed&
   set_attempt(status.attempt, view.memory.attempt);
   switch (view.state) {
     case StageView::State::kSucceeded:
-      take_statistics(view.result.metrics, status);
+      if (!take_statistics(view.result.metrics, status)) status.digest.clear();
       conditions.yes("Fetched", "Fetched");
       conditions.yes("Validated", "Validated",
                      std::to_string(status.images.value_or(0)) + " images");
       if (status.digest.empty()) {
-        conditions.no("Ready", "ResultInvalid", "the validation gave no digest");
+        conditions.no("Ready", "ResultInvalid", "the validation's report cannot be read");
       } else {
         conditions.yes("Ready", "Ready",
                        std::to_string(status.images.value_or(0)) + " images in " +

@@ -97,7 +97,6 @@ Json explain_device(const crds::Device& device, const kube::Observed& world, Tim
                 (ready->message.empty() ? "" : ": " + ready->message);
   }
   out["sentence"] = sentence;
-  out["sentences"] = Json::array({sentence});
   return out;
 }
 

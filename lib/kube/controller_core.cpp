@@ -235,14 +235,14 @@ Status ControllerCore::create_once(Pass& pass, const Json& manifest) {
   auto created = s_.client.create(kind, manifest, write_options());
   if (created.ok()) {
     expect(pass, store, *created);
-    pass.state->created[name.text()] = get_string(get(*created, "metadata"), "uid");
+    if (!store) pass.state->created[name.text()] = get_string(get(*created, "metadata"), "uid");
     return ok_status();
   }
   if (created.error().code != Code::kExists) return std::move(created).error();
   TRY_ASSIGN(const Json existing, s_.client.get(kind, name.ns, name.name));
   TRY(check_existing(manifest, existing));
   expect(pass, store, existing);
-  pass.state->created[name.text()] = get_string(get(existing, "metadata"), "uid");
+  if (!store) pass.state->created[name.text()] = get_string(get(existing, "metadata"), "uid");
   return ok_status();
 }
 

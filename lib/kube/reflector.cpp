@@ -97,6 +97,13 @@ void ReflectorCore::on_watch_end(const Status& end, Nanos now) {
   step(WatchRefused{std::move(error).with_context(doing)}, now);
 }
 
+void ReflectorCore::on_watch_overflow(Nanos now) {
+  step(WatchBroken{make_error(Code::kExhausted, "WatchOverflow",
+                              "the watch of " + std::string(store_.kind().info.plural) +
+                                  " outran its reader and was dropped")},
+       now);
+}
+
 void ReflectorCore::step(const WatchEvent& event, Nanos now, Frame* frame) {
   for (const WatchAction& action : machine_.step(event, now)) {
     if (const auto* list = std::get_if<ListPage>(&action)) {
@@ -242,15 +249,14 @@ struct Reflector::Impl : ReflectorPort {
         queued_bytes = 0;
         flooded = std::exchange(overflowed, false);
       }
-      const Nanos now = clock.monotonic();
+      for (Message& message : batch) {
+        // Behind a gap, events prove nothing; heads and ends still count.
+        if (!flooded || message.kind != Message::Kind::kData) handle(message);
+      }
       if (flooded) {
-        log_warn("Watch outran its reader and was dropped");
-        client.cancel(stream);
-        ++watch_number;
-        core.on_watch_data("\x01overflow\n", now);  // not a frame: ends the watch and lists again
+        core.on_watch_overflow(clock.monotonic());
         continue;
       }
-      for (Message& message : batch) handle(message);
       if (timer && *timer <= clock.monotonic()) {
         timer.reset();
         core.on_timer(clock.monotonic());

@@ -47,6 +47,8 @@ class ReflectorCore {
   void on_watch_head(int status, const HttpHeaders& headers, Nanos now);
   void on_watch_data(std::string_view chunk, Nanos now);
   void on_watch_end(const Status& end, Nanos now);
+  // Bytes of the watch were dropped: whatever state it is in, the kind is listed again.
+  void on_watch_overflow(Nanos now);
   void on_timer(Nanos now);
 
   const WatchMachine& machine() const { return machine_; }

@@ -28,6 +28,9 @@ TEST(DatasetController, ValidatesOnceAndThenRests) {
   const Json& status = c.object("Dataset", "fashion")["status"];
   EXPECT_EQ(status["digest"], digest_of("data"));
   EXPECT_EQ(status["images"], 10);
+  EXPECT_EQ(status["channels"], 1);
+  EXPECT_EQ(status["perClass"]["b"], 5);
+  EXPECT_EQ(status["size"]["medianWidth"], 28);
   EXPECT_EQ(status["splits"]["train"]["corruptCount"], 1);
   EXPECT_EQ(status["splits"]["train"]["corrupt"][0], "x.png");
   EXPECT_EQ(c.jobs_run, 1);

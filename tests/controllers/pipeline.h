@@ -61,25 +61,26 @@ class Pipeline : public FakeCluster {
     Json outputs = Json::object(), metrics = Json::object();
     if (type == "Dataset") {
       outputs["dataset"] = digest_of("data");
-      metrics = Json{
-          {"format", "Idx"},
-          {"classes", {"a", "b"}},
-          {"classCount", 2},
-          {"digest", digest_of("data")},
-          {"reportDigest", digest_of("report")},
-          {"channels", 1},
-          {"perClass", {{"a", 5}, {"b", 5}}},
-          {"splits",
-           {{"train",
-             {{"images", 8}, {"labels", 8}, {"corrupt", {{"count", 1}, {"names", {"x.png"}}}}}},
-            {"test", {{"images", 2}, {"labels", 2}}}}},
-          {"size",
-           {{"minWidth", 28},
-            {"medianWidth", 28},
-            {"maxWidth", 28},
-            {"minHeight", 28},
-            {"medianHeight", 28},
-            {"maxHeight", 28}}}};
+      // As data::dataset_report() words it.
+      const Json none{{"count", 0}, {"names", Json::array()}};
+      const Json one{{"count", 1}, {"names", Json::array({"x.png"})}};
+      const Json sides{{"min", 28}, {"p5", 28}, {"p50", 28}, {"p95", 28}, {"max", 28}};
+      const Json a{{"class", "a"}, {"train", 4}, {"test", 1}};
+      const Json b{{"class", "b"}, {"train", 4}, {"test", 1}};
+      const Json train{
+          {"images", 8}, {"labels", 8}, {"missing", none}, {"empty", none}, {"corrupt", one}};
+      const Json test{
+          {"images", 2}, {"labels", 2}, {"missing", none}, {"empty", none}, {"corrupt", none}};
+      metrics = Json{{"format", "Idx"},
+                     {"classes", Json::array({"a", "b"})},
+                     {"classCount", 2},
+                     {"images", 10},
+                     {"digest", digest_of("data")},
+                     {"reportDigest", digest_of("report")},
+                     {"channels", {{"1", 10}}},
+                     {"perClass", Json::array({a, b})},
+                     {"splits", {{"train", train}, {"test", test}}},
+                     {"size", {{"width", sides}, {"height", sides}}}};
     } else if (type == "Train" || type == "Distill") {
       outputs = Json{{"model", digest_of("trained" + hash)}, {"trainerState", digest_of("state")}};
       metrics = Json{{"top1", 0.8}, {"network", "resnet20"}, {"params", 272474}};

@@ -3,6 +3,7 @@
 
 #include "lib/kube-types/core.h"
 #include "lib/kube/queue.h"
+#include "lib/kube/reflector.h"
 #include "lib/kube/store.h"
 
 namespace tango::kube {
@@ -149,6 +150,71 @@ TEST(Store, IndexesFollowEveryChange) {
   (void)store.replace({});
   EXPECT_TRUE(store.labelled("app", "x").empty());
   EXPECT_EQ(store.size(), 0u);
+}
+
+// A port that only remembers what it was asked for.
+struct RecordingPort : ReflectorPort {
+  void list(std::string target) override { calls.push_back("list " + target); }
+  void open_watch(std::string target, Nanos) override { calls.push_back("watch " + target); }
+  void cancel_watch() override { calls.emplace_back("cancel"); }
+  void wait(Nanos) override { calls.emplace_back("wait"); }
+  std::vector<std::string> take() { return std::exchange(calls, {}); }
+  std::vector<std::string> calls;
+};
+
+TEST(Reflector, DroppedBytesLeadToANewListInEveryState) {
+  for (const bool answered : {false, true}) {
+    Store store(erased_kind<ConfigMap>());
+    RecordingPort port;
+    CounterRandom random(1, 1);
+    MetricsRegistry metrics;
+    ReflectorOptions options;
+    options.metrics = &metrics;
+    ReflectorCore core(store, port, options, random, [](const Change&) {});
+    core.start(Nanos{});
+    core.on_list(HttpResponse{200, {}, R"({"metadata":{"resourceVersion":"5"},"items":[]})"},
+                 Nanos{});
+    if (answered) core.on_watch_head(200, {}, Nanos{});
+    (void)port.take();
+    core.on_watch_overflow(Nanos{});
+    EXPECT_EQ(port.take(), (std::vector<std::string>{"cancel", "wait"}));
+    core.on_timer(Nanos{});
+    EXPECT_EQ(port.take(), (std::vector<std::string>{"list /api/v1/configmaps?limit=500"}));
+  }
+}
+
+TEST(Reflector, UnreadableObjectsKeepTheirLastReadableState) {
+  Store store(erased_kind<ConfigMap>());
+  RecordingPort port;
+  CounterRandom random(1, 1);
+  MetricsRegistry metrics;
+  ReflectorOptions options;
+  options.metrics = &metrics;
+  std::string seen;
+  ReflectorCore core(store, port, options, random, [&](const Change& c) { seen += describe({c}); });
+  core.start(Nanos{});
+  core.on_list(
+      HttpResponse{
+          200,
+          {},
+          R"({"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"a","namespace":"n","uid":"1","resourceVersion":"4"}}]})"},
+      Nanos{});
+  core.on_watch_head(200, {}, Nanos{});
+  core.on_watch_data(
+      R"({"type":"MODIFIED","object":{"metadata":{"name":"a","namespace":"n","uid":"1","resourceVersion":"6"},"data":7}})"
+      "\n",
+      Nanos{});
+  EXPECT_EQ(seen, "+a");
+  EXPECT_EQ(store.get({"n", "a"})->meta.resource_version, "4");
+  EXPECT_EQ(store.version(), "6") << "the watch goes on behind it";
+  EXPECT_EQ(metrics.value("tango_reflector_failures_total",
+                          {{"kind", "ConfigMap"}, {"reason", "UnreadableObject"}}),
+            1);
+  core.on_watch_data(
+      R"({"type":"DELETED","object":{"metadata":{"name":"a","namespace":"n","uid":"1","resourceVersion":"7"}}})"
+      "\n",
+      Nanos{});
+  EXPECT_EQ(seen, "+a-a");
 }
 
 TEST(Store, VersionsCompareAsNumbers) {
