@@ -321,6 +321,7 @@ Status Slot::wait_ready(std::unique_lock<std::mutex>& lock) {
 
 Status Slot::stay_healthy(std::unique_lock<std::mutex>& lock, Nanos duration) {
   const Nanos end = options_.clock->monotonic() + duration;
+  int failed = 0;
   while (options_.clock->monotonic() < end) {
     const Nanos left = end - options_.clock->monotonic();
     if (interrupted(lock, std::min<Nanos>(left, options_.health.probe_interval * 5))) {
@@ -328,9 +329,13 @@ Status Slot::stay_healthy(std::unique_lock<std::mutex>& lock, Nanos duration) {
     }
     const ProcessState state = supervisor_->state();
     if (!state.running) return ended(state);
-    if (!unlocked(lock, [&] { return supervisor_->ready(); })) {
-      const ProcessState after = supervisor_->state();
-      if (!after.running) return ended(after);
+    if (unlocked(lock, [&] { return supervisor_->ready(); })) {
+      failed = 0;
+      continue;
+    }
+    const ProcessState after = supervisor_->state();
+    if (!after.running) return ended(after);
+    if (++failed >= options_.health.failed_probes) {
       return make_error(Code::kInvalid, code::kReleaseNotReady,
                         "the release stopped answering its ready check during the soak");
     }
