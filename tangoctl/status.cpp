@@ -1,6 +1,9 @@
 // status PROJECT: the stages as a tree, with progress.
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <ostream>
+#include <set>
 #include <thread>
 
 #include "crds/types.h"
@@ -64,6 +67,13 @@ std::string progress_text(const Json& progress) {
         " left");
   }
   return out;
+}
+
+// The metrics that say how good a network is; the others (bytes, seconds, ...) are for -o yaml.
+bool tells_quality(std::string_view metric) {
+  static constexpr std::array<std::string_view, 5> kShown{"top1", "top5", "mAP50-95", "mIoU",
+                                                          "loss"};
+  return std::find(kShown.begin(), kShown.end(), metric) != kShown.end();
 }
 
 class ProjectView {
@@ -147,7 +157,10 @@ class ProjectView {
     if (!rest.empty())
       head += std::string(11 - std::min<std::size_t>(state.size(), 10), ' ') + rest;
     session_.out() << head << "\n";
-    if (s.ref && s.ref->kind == "TrainJob") print_train_stages(s.ref->name, last);
+    // Train and Export are carried out by the same TrainJob; its stages are shown once.
+    if (s.ref && s.ref->kind == "TrainJob" && shown_jobs_.insert(s.ref->name).second) {
+      print_train_stages(s.ref->name, last);
+    }
   }
 
   std::string detail_of(const crds::TangoProjectStatusStage& s) {
@@ -181,7 +194,7 @@ class ProjectView {
       std::string text;
       if (s.state == StageState::kRunning) text = run_progress(s.job);
       for (const auto& [name, value] : s.metrics) {
-        if (name == "top1" || name == "loss" || name == "mAP50-95" || name == "mIoU") {
+        if (tells_quality(name)) {
           text += (text.empty() ? "" : ", ") + name + " " + number(value, 4);
         }
       }
@@ -196,8 +209,9 @@ class ProjectView {
     const auto& status = project_.status;
     if (status.model) {
       session_.out() << "model     " << status.model->name;
-      for (const auto& [name, value] : status.model->metrics)
-        session_.out() << "  " << name << " " << number(value, 4);
+      for (const auto& [name, value] : status.model->metrics) {
+        if (tells_quality(name)) session_.out() << "  " << name << " " << number(value, 4);
+      }
       session_.out() << "\n";
     }
     for (const auto& t : status.targets) {
@@ -247,6 +261,7 @@ class ProjectView {
   kube::KubeClient& client_;
   std::string ns_;
   crds::TangoProject project_;
+  std::set<std::string> shown_jobs_;
 };
 
 Result<std::string> project_name(Session& session, kube::KubeClient& client,
