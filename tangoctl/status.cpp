@@ -1,9 +1,6 @@
 // status PROJECT: the stages as a tree, with progress.
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <ostream>
-#include <set>
 #include <thread>
 
 #include "crds/types.h"
@@ -67,13 +64,6 @@ std::string progress_text(const Json& progress) {
         " left");
   }
   return out;
-}
-
-// The metrics that say how good a network is; the others (bytes, seconds, ...) are for -o yaml.
-bool tells_quality(std::string_view metric) {
-  static constexpr std::array<std::string_view, 5> kShown{"top1", "top5", "mAP50-95", "mIoU",
-                                                          "loss"};
-  return std::find(kShown.begin(), kShown.end(), metric) != kShown.end();
 }
 
 class ProjectView {
@@ -157,10 +147,8 @@ class ProjectView {
     if (!rest.empty())
       head += std::string(11 - std::min<std::size_t>(state.size(), 10), ' ') + rest;
     session_.out() << head << "\n";
-    // Train and Export are carried out by the same TrainJob; its stages are shown once.
-    if (s.ref && s.ref->kind == "TrainJob" && shown_jobs_.insert(s.ref->name).second) {
-      print_train_stages(s.ref->name, last);
-    }
+    const bool exporting = s.name == crds::TangoProjectStatusStageName::kExport;
+    if (s.ref && s.ref->kind == "TrainJob") print_train_stages(s.ref->name, exporting, last);
   }
 
   std::string detail_of(const crds::TangoProjectStatusStage& s) {
@@ -179,10 +167,13 @@ class ProjectView {
     return "";
   }
 
-  void print_train_stages(const std::string& job_name, bool last) {
+  // The recipe's stages: those of type Export under the project's stage Export, the others under
+  // Train.
+  void print_train_stages(const std::string& job_name, bool exporting, bool last) {
     auto job = train_job(job_name);
     if (!job) return;
-    const auto& stages = job->status.stages;
+    auto stages = job->status.stages;
+    std::erase_if(stages, [&](const auto& s) { return (s.type == "Export") != exporting; });
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& s = stages[i];
       session_.out() << (last ? "   " : "│  ") << (i + 1 == stages.size() ? "└─ " : "├─ ")
@@ -194,7 +185,7 @@ class ProjectView {
       std::string text;
       if (s.state == StageState::kRunning) text = run_progress(s.job);
       for (const auto& [name, value] : s.metrics) {
-        if (tells_quality(name)) {
+        if (name == "top1" || name == "loss" || name == "mAP50-95" || name == "mIoU") {
           text += (text.empty() ? "" : ", ") + name + " " + number(value, 4);
         }
       }
@@ -205,12 +196,21 @@ class ProjectView {
     }
   }
 
+  // The metrics that say how good a network is; the others say how it was made.
+  static bool is_quality(std::string_view name) {
+    for (std::string_view known :
+         {"top1", "top5", "f1", "mAP50", "mAP50-95", "precision", "recall", "mIoU", "loss"}) {
+      if (name == known) return true;
+    }
+    return false;
+  }
+
   void print_results() {
     const auto& status = project_.status;
     if (status.model) {
       session_.out() << "model     " << status.model->name;
       for (const auto& [name, value] : status.model->metrics) {
-        if (tells_quality(name)) session_.out() << "  " << name << " " << number(value, 4);
+        if (is_quality(name)) session_.out() << "  " << name << " " << number(value, 4);
       }
       session_.out() << "\n";
     }
@@ -261,7 +261,6 @@ class ProjectView {
   kube::KubeClient& client_;
   std::string ns_;
   crds::TangoProject project_;
-  std::set<std::string> shown_jobs_;
 };
 
 Result<std::string> project_name(Session& session, kube::KubeClient& client,
