@@ -428,6 +428,17 @@ void Slot::leave(std::unique_lock<std::mutex>& lock) {
                               "slot " + name_ + " has no previous release");
     return;
   }
+  // Checked before anything is stopped: what runs is better than a former release that rotted.
+  phase_ = "rollback";
+  auto previous = load(journal_.record().previous);
+  const Status usable =
+      previous.ok()
+          ? unlocked(lock, [&] { return store_.verify(previous->ref.digest, *previous->index); })
+          : Status(previous.error());
+  if (!usable.ok()) {
+    last_result_ = usable.error();
+    return;
+  }
   auto moved = step(SlotEvent::kRollback, [](SlotRecord& r) {
     r.candidate = r.current;
     r.current = r.previous;

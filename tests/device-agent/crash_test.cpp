@@ -410,20 +410,18 @@ const std::vector<Scenario>& scenarios() {
       {"broken",
        false,
        [](Driver& d) {
-         d.deploy(world().b);
          damage(d.root() / "releases" / world().a.digest().hex() / "model/weights.bin");
-         d.request(rollback);
+         d.deploy(world().bad);
          d.kill_agent();
          d.slot();
          d.deploy(world().next);
        },
-       {"B", "next", "broken"}},
+       {"A", "next", "broken"}},
       {"broken-removed",
        false,
        [](Driver& d) {
-         d.deploy(world().b);
          damage(d.root() / "releases" / world().a.digest().hex() / "model/weights.bin");
-         d.request(rollback);
+         d.deploy(world().bad);
          d.request(remove);
        },
        {""}},

@@ -214,22 +214,41 @@ TEST_F(ReleaseTest, RollbackOnRequestReturnsToThePreviousRelease) {
   EXPECT_EQ(test::http_get(slot_status(channel_)["listen"].get<std::string>(), "/version"), "A");
 }
 
+void damage(const fs::path& file) {
+  ::chmod(file.c_str(), 0644);
+  std::FILE* f = std::fopen(file.c_str(), "r+");
+  ASSERT_NE(f, nullptr);
+  std::fputc('!', f);
+  std::fclose(f);
+  ::chmod(file.c_str(), 0444);
+}
+
 TEST_F(ReleaseTest, AFormerReleaseThatRottedIsNotStarted) {
   channel_ = connected();
   const auto a = release("A");
   ASSERT_EQ((*op_.deploy(channel_, a))["result"]["outcome"], "committed");
   ASSERT_EQ((*op_.deploy(channel_, release("B")))["result"]["outcome"], "committed");
-  const fs::path file = dir_ / "root/releases" / a.digest().hex() / "model/weights.bin";
-  ::chmod(file.c_str(), 0644);
-  std::FILE* f = std::fopen(file.c_str(), "r+");
-  std::fputc('!', f);
-  std::fclose(f);
-  ::chmod(file.c_str(), 0444);
+  damage(dir_ / "root/releases" / a.digest().hex() / "model/weights.bin");
   const auto back = channel_.request({{"op", "rollback"}, {"slot", "main"}});
-  EXPECT_EQ((*back)["result"]["failure"]["code"], "HashMismatch") << back->dump();
+  EXPECT_EQ(code_of(*back), "HashMismatch") << back->dump();
+  const Json slot = slot_status(channel_);
+  EXPECT_EQ(slot["state"], "Committed");
+  EXPECT_EQ(test::http_get(get_string(slot, "listen"), "/version"), "B")
+      << "what runs goes on running";
+}
+
+TEST_F(ReleaseTest, WhenNoReleaseCanRunThatIsSaidAndANewOneHealsIt) {
+  channel_ = connected();
+  const auto a = release("A");
+  ASSERT_EQ((*op_.deploy(channel_, a))["result"]["outcome"], "committed");
+  damage(dir_ / "root/releases" / a.digest().hex() / "model/weights.bin");
+  const auto failed = op_.deploy(channel_, release("B", {{"exit_on_start", "3"}}));
+  EXPECT_EQ((*failed)["result"]["outcome"], "rolledBack");
+  EXPECT_EQ((*failed)["result"]["failure"]["code"], "HashMismatch") << failed->dump();
+  EXPECT_NE((*failed)["result"]["failure"]["message"].get<std::string>().find("Crashed"),
+            std::string::npos);
   EXPECT_EQ(slot_status(channel_)["state"], "Broken");
   EXPECT_FALSE(slot_status(channel_)["running"].get<bool>());
-  // A new release heals it.
   EXPECT_EQ((*op_.deploy(channel_, release("C")))["result"]["outcome"], "committed");
 }
 
