@@ -28,6 +28,7 @@ LATE = "edge-3"      # switched on at the end
 REFUSING = "edge-2"  # gets a release that cannot pass its gate
 TRAIN_MINUTES = 40   # generous: a busy machine is slow, a hang is still found
 GOAL_ACCURACY = 0.90
+SAY_SECONDS = 5       # at most one line of progress in so many seconds
 
 
 class Failed(Exception):
@@ -82,19 +83,19 @@ class Demo:
         return json.loads(done.stdout) if done.returncode == 0 else None
 
     def wait(self, what, minutes, probe, say=None):
-        """Polls probe() until it returns something true; prints say() whenever it changes."""
+        """Polls probe() until it returns something true; prints say() when it has changed, every few seconds."""
         deadline = time.time() + minutes * 60
-        last = None
+        last, said_at = None, 0
         while True:
             found = probe()
             if found:
                 return found
             if self.up.poll() is not None:
                 raise Failed(f"tangoctl up ended with code {self.up.returncode}; see {self.state}/logs")
-            if say:
+            if say and time.time() - said_at >= SAY_SECONDS:
                 text = say()
                 if text and text != last:
-                    last = text
+                    last, said_at = text, time.time()
                     print("   " + text, flush=True)
             if time.time() > deadline:
                 raise Failed(f"{what}: not within {minutes} minutes")
