@@ -1,6 +1,7 @@
 #include "autonn/stages.h"
 
 #include <algorithm>
+#include <new>
 
 #include "autonn/config.h"
 #include "autonn/golden.h"
@@ -373,9 +374,7 @@ Result<run::StageResult> export_stage(StageContext& c) {
   return out;
 }
 
-}  // namespace
-
-Result<run::StageResult> run_stage(StageContext& c) {
+Result<run::StageResult> dispatch(StageContext& c) {
   const std::string& type = c.spec.type;
   if (c.spec.type_version != kTypeVersion) {
     return make_error(Code::kUnsupported, "Unsupported",
@@ -391,6 +390,25 @@ Result<run::StageResult> run_stage(StageContext& c) {
                     "stage type \"" + type +
                         "\" is not run by this version of tango-trainer; it runs Dataset, Train, "
                         "Distill, Evaluate and Export");
+}
+
+}  // namespace
+
+Result<run::StageResult> run_stage(StageContext& c) {
+  // Libraries below report by exceptions; what train() did not turn into a Result ends here.
+  try {
+    return dispatch(c);
+  } catch (const std::exception& e) {
+    const std::string what = e.what();
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&e) != nullptr ||
+                        what.find("allocate memory") != std::string::npos;
+    if (memory) {
+      return make_error(Code::kExhausted, "OutOfMemory",
+                        "stage " + c.spec.type + " ran out of memory: give the pod more memory");
+    }
+    return make_error(Code::kInternal, "StageFailed",
+                      "stage " + c.spec.type + ": " + what.substr(0, what.find('\n')));
+  }
 }
 
 }  // namespace tango::autonn

@@ -381,7 +381,7 @@ Result<Json> Device::evaluate(const Json& request, std::string_view body) {
   TRY_ASSIGN(const Json result,
              run_verb(slot->supervisor_options(), spec, "eval",
                       {"--data", fs::absolute(folder.path).string(), "--format", format},
-                      Millis{timeout_ms}, code::kInternal));
+                      Millis{timeout_ms}, code::kInvalidRequest));
   return Json{{"result", result}};
 }
 

@@ -26,6 +26,7 @@ struct HealthLimits {
   Nanos bench_timeout = Seconds{180};
   Nanos ready_timeout = Seconds{60};
   Nanos probe_interval = Millis{100};
+  int failed_probes = 3;  // in a row, during the soak; a busy board may miss one
 };
 
 // Runs `<argv[0]> <verb> --bundle . --json <more>` in the release's folder and parses the one JSON

@@ -280,6 +280,11 @@ Result<Json> Slot::plan(const VerifiedPlan& plan) {
   }
   const SlotRecord& record = journal_.record();
   const artifacts::Assignment& assignment = *plan.assignment;
+  if (busy() && job_ == Job::kActivate && record.candidate &&
+      record.candidate->sequence == assignment.sequence) {
+    // Sent again over a new channel while its activation goes on: `activate` joins that.
+    return plan_reply(plan, "Complete", 0);
+  }
   if (busy() || record.state == SlotState::kTrial || record.state == SlotState::kRollingBack ||
       record.state == SlotState::kRemoving) {
     return make_error(Code::kUnavailable, code::kBusy,

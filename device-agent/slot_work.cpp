@@ -321,6 +321,7 @@ Status Slot::wait_ready(std::unique_lock<std::mutex>& lock) {
 
 Status Slot::stay_healthy(std::unique_lock<std::mutex>& lock, Nanos duration) {
   const Nanos end = options_.clock->monotonic() + duration;
+  int failed = 0;
   while (options_.clock->monotonic() < end) {
     const Nanos left = end - options_.clock->monotonic();
     if (interrupted(lock, std::min<Nanos>(left, options_.health.probe_interval * 5))) {
@@ -328,9 +329,13 @@ Status Slot::stay_healthy(std::unique_lock<std::mutex>& lock, Nanos duration) {
     }
     const ProcessState state = supervisor_->state();
     if (!state.running) return ended(state);
-    if (!unlocked(lock, [&] { return supervisor_->ready(); })) {
-      const ProcessState after = supervisor_->state();
-      if (!after.running) return ended(after);
+    if (unlocked(lock, [&] { return supervisor_->ready(); })) {
+      failed = 0;
+      continue;
+    }
+    const ProcessState after = supervisor_->state();
+    if (!after.running) return ended(after);
+    if (++failed >= options_.health.failed_probes) {
       return make_error(Code::kInvalid, code::kReleaseNotReady,
                         "the release stopped answering its ready check during the soak");
     }
@@ -421,6 +426,17 @@ void Slot::leave(std::unique_lock<std::mutex>& lock) {
   if (!journal_.record().previous) {
     last_result_ = make_error(Code::kNotFound, code::kNoPrevious,
                               "slot " + name_ + " has no previous release");
+    return;
+  }
+  // Checked before anything is stopped: what runs is better than a former release that rotted.
+  phase_ = "rollback";
+  auto previous = load(journal_.record().previous);
+  const Status usable =
+      previous.ok()
+          ? unlocked(lock, [&] { return store_.verify(previous->ref.digest, *previous->index); })
+          : Status(previous.error());
+  if (!usable.ok()) {
+    last_result_ = usable.error();
     return;
   }
   auto moved = step(SlotEvent::kRollback, [](SlotRecord& r) {

@@ -236,7 +236,7 @@ class Connection {
     std::size_t end = buffer_.find("\r\n\r\n");
     while (end == std::string::npos) {
       if (buffer_.size() > limits_.max_header_bytes) return refuse(431);
-      switch (wait(POLLIN, head_deadline, buffer_.empty())) {
+      switch (wait(POLLIN, head_deadline, true)) {
         case Wait::kTimeout:
           return buffer_.empty() ? false : refuse(408);
         case Wait::kReady:
@@ -259,7 +259,7 @@ class Connection {
     }
     const Nanos body_deadline = system_clock().monotonic() + limits_.body_timeout;
     while (buffer_.size() < length) {
-      const Wait state = wait(POLLIN, body_deadline, false);
+      const Wait state = wait(POLLIN, body_deadline, true);
       if (state == Wait::kTimeout) return refuse(408);
       if (state != Wait::kReady || !receive()) return false;
     }

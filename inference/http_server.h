@@ -16,7 +16,7 @@
 namespace tango::inference {
 
 struct ServerLimits {
-  int max_connections = 32;  // the next one gets 503
+  int max_connections = 16;  // the next one gets 503
   std::size_t max_header_bytes = 16u << 10;
   std::size_t max_headers = 64;
   std::uint64_t max_body_bytes = 16u << 20;
@@ -50,7 +50,7 @@ class SmallHttpServer {
   // "127.0.0.1:41234" or "unix:/path".
   std::string address() const;
   std::uint16_t port() const;  // 0 for Unix sockets
-  // Stops accepting, lets running requests finish, closes idle connections, joins.
+  // Stops accepting, lets requests that arrived whole finish, closes all other connections, joins.
   void stop();
 
  private:

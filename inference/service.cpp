@@ -95,7 +95,8 @@ Result<std::string> multipart_image(std::string_view content_type, std::string_v
   return bad_multipart("no part is a file or called \"image\"");
 }
 
-Service::Service(Model& model, ServiceOptions options) : model_(model), options_(options) {
+Service::Service(Model& model, ServiceOptions options)
+    : model_(model), options_(options), slots_(std::clamp(options.max_parallel, 1, 64)) {
   metrics_.declare_counter("tango_infer_requests_total", "Requests by path and status.");
   metrics_.declare_histogram("tango_infer_predict_seconds",
                              "Pre-processing and network time of one prediction.",
@@ -122,6 +123,11 @@ HttpResponse Service::predict(const HttpRequest& request, const UrlTarget& targe
     part = std::move(found).value();
     bytes = part;
   }
+  slots_.acquire();
+  struct Slot {
+    std::counting_semaphore<64>& slots;
+    ~Slot() { slots.release(); }
+  } slot{slots_};
   const auto image = vision::decode_image(bytes, 0, options_.decode);
   if (!image.ok()) return error_response(image.error());
   const auto answer = model_.classify(*image, top);

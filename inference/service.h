@@ -2,6 +2,7 @@
 // so it is tested without sockets; SmallHttpServer calls it.
 #pragma once
 
+#include <semaphore>
 #include <string>
 
 #include "inference/model.h"
@@ -14,7 +15,10 @@ namespace tango::inference {
 struct ServiceOptions {
   int top = 5;  // answers per prediction, ?top=N overrides
   int max_top = 100;
-  vision::DecodeLimits decode;
+  // 24 megapixels are 72 MB decoded; two at a time bound the memory however many connections there
+  // are.
+  vision::DecodeLimits decode{16u << 20, 16384, 24ull << 20};
+  int max_parallel = 2;
 };
 
 class Service {
@@ -29,6 +33,7 @@ class Service {
   Model& model_;
   ServiceOptions options_;
   MetricsRegistry metrics_;
+  std::counting_semaphore<64> slots_;
 };
 
 // The first part of a multipart/form-data body that is a file or is called "image" (RFC 7578).

@@ -83,8 +83,12 @@ Result<std::string> send(kube::KubeClient& client, const Prepared& p, const Appl
   }
   result = std::move(*after);
   if (!before.ok()) return std::string("created");
-  auto version = [](const Json& o) { return get_string(get(o, "metadata"), "resourceVersion"); };
-  return std::string(version(*before) == version(result) ? "unchanged" : "configured");
+  // Old servers bump the version of an object although nothing but bookkeeping changed.
+  auto content = [](Json o) {
+    for (const char* key : {"resourceVersion", "managedFields"}) o["metadata"].erase(key);
+    return o;
+  };
+  return std::string(content(*before) == content(result) ? "unchanged" : "configured");
 }
 
 bool finished_badly(const Json& object, std::string_view wanted, std::string& why) {

@@ -38,7 +38,10 @@ Result<std::string> job_of(kube::KubeClient& client, const Target& t, int depth 
   const Json* best = nullptr;
   if (stages.is_array()) {
     for (const auto& s : stages) {
-      bool usable = kind == "TrainJob" ? !get_string(s, "job").empty() : get(s, "ref").is_object();
+      std::string child = get_string(get(s, "ref"), "kind");
+      bool usable = kind == "TrainJob"
+                        ? !get_string(s, "job").empty()
+                        : child == "TrainJob" || child == "Dataset" || child == "ImageBuild";
       if (!usable) continue;
       best = &s;  // the last one that has something
       if (get_string(s, "state") == "Running" || get_string(s, "state") == "Failed") break;

@@ -147,7 +147,8 @@ class ProjectView {
     if (!rest.empty())
       head += std::string(11 - std::min<std::size_t>(state.size(), 10), ' ') + rest;
     session_.out() << head << "\n";
-    if (s.ref && s.ref->kind == "TrainJob") print_train_stages(s.ref->name, last);
+    const bool exporting = s.name == crds::TangoProjectStatusStageName::kExport;
+    if (s.ref && s.ref->kind == "TrainJob") print_train_stages(s.ref->name, exporting, last);
   }
 
   std::string detail_of(const crds::TangoProjectStatusStage& s) {
@@ -166,10 +167,13 @@ class ProjectView {
     return "";
   }
 
-  void print_train_stages(const std::string& job_name, bool last) {
+  // The recipe's stages: those of type Export under the project's stage Export, the others under
+  // Train.
+  void print_train_stages(const std::string& job_name, bool exporting, bool last) {
     auto job = train_job(job_name);
     if (!job) return;
-    const auto& stages = job->status.stages;
+    auto stages = job->status.stages;
+    std::erase_if(stages, [&](const auto& s) { return (s.type == "Export") != exporting; });
     for (std::size_t i = 0; i < stages.size(); ++i) {
       const auto& s = stages[i];
       session_.out() << (last ? "   " : "│  ") << (i + 1 == stages.size() ? "└─ " : "├─ ")
@@ -192,12 +196,22 @@ class ProjectView {
     }
   }
 
+  // The metrics that say how good a network is; the others say how it was made.
+  static bool is_quality(std::string_view name) {
+    for (std::string_view known :
+         {"top1", "top5", "f1", "mAP50", "mAP50-95", "precision", "recall", "mIoU", "loss"}) {
+      if (name == known) return true;
+    }
+    return false;
+  }
+
   void print_results() {
     const auto& status = project_.status;
     if (status.model) {
       session_.out() << "model     " << status.model->name;
-      for (const auto& [name, value] : status.model->metrics)
-        session_.out() << "  " << name << " " << number(value, 4);
+      for (const auto& [name, value] : status.model->metrics) {
+        if (is_quality(name)) session_.out() << "  " << name << " " << number(value, 4);
+      }
       session_.out() << "\n";
     }
     for (const auto& t : status.targets) {

@@ -68,6 +68,8 @@ Result<TimePoint> parse_time(std::string_view text) {
   std::chrono::year_month_day ymd{std::chrono::year{year},
                                   std::chrono::month{static_cast<unsigned>(month)},
                                   std::chrono::day{static_cast<unsigned>(day)}};
+  // A TimePoint counts nanoseconds in 64 bits: it ends in 2262, and would wrap around silently.
+  if (year < 1678 || year > 2261) return bad();
   if (!ymd.ok() || hour > 23 || minute > 59 || second > 60) return bad();
   TimePoint t = std::chrono::sys_days{ymd} + std::chrono::hours{hour} +
                 std::chrono::minutes{minute} + Seconds{second};

@@ -69,7 +69,7 @@ class Provisioner {
       // Ours to repair only when the agent is absent or does not answer, and there is a credential.
       const std::string& reason = greeted.error().reason;
       bool repairable = reason == "ConnectionLost" || reason == "ProtocolError" ||
-                        reason == artifacts::code::kRootMissing;
+                        reason == "InstallFailed" || reason == artifacts::code::kRootMissing;
       if (!repairable || !has_bootstrap()) return std::move(greeted).error();
     } else if (known.error().reason != "AuthFailed" || !has_bootstrap()) {
       return std::move(known).error();
@@ -113,6 +113,11 @@ class Provisioner {
     std::shared_ptr<SshSession> shared = std::move(ssh);
     TRY_ASSIGN(auto channel, shared->open_exec("tango-agent"));
     TRY_ASSIGN(auto agent, start_agent_session(std::move(channel), shared, request_.hello, stop_));
+    if (agent->hello().rescue) {
+      return make_error(Code::kIo, "InstallFailed",
+                        "the agent below " + request_.root +
+                            " does not start on this device; the gate answered in its place");
+    }
     report_.hello = agent->hello();
     report_.arch = agent->hello().arch;
     return ok_status();

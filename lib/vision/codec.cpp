@@ -6,6 +6,7 @@
 #include <csetjmp>
 #include <cstring>
 #include <memory>
+#include <new>
 
 namespace tango::vision {
 namespace {
@@ -199,13 +200,19 @@ Result<Image> read_any(std::string_view bytes, const DecodeLimits& limits, bool 
                           " bytes is larger than the limit of " +
                           std::to_string(limits.max_encoded_bytes));
   }
-  switch (sniff_format(bytes)) {
-    case ImageFormat::kPng:
-      return read_png(bytes, limits, header_only, header);
-    case ImageFormat::kJpeg:
-      return read_jpeg(bytes, limits, header_only, header);
-    case ImageFormat::kUnknown:
-      break;
+  try {
+    switch (sniff_format(bytes)) {
+      case ImageFormat::kPng:
+        return read_png(bytes, limits, header_only, header);
+      case ImageFormat::kJpeg:
+        return read_jpeg(bytes, limits, header_only, header);
+      case ImageFormat::kUnknown:
+        break;
+    }
+  } catch (const std::bad_alloc&) {  // within the limits, but more than this machine has
+    return make_error(Code::kExhausted, "OutOfMemory",
+                      "not enough memory for an image of " + std::to_string(header->width) + " x " +
+                          std::to_string(header->height) + " pixels");
   }
   return make_error(Code::kInvalid, "UnknownImageFormat",
                     "the bytes are neither a JPEG nor a PNG image");

@@ -25,7 +25,8 @@ TEST(FastCdc, GearTableFollowsTheRule) {
 
 TEST(FastCdc, CutsTheVectorStreams) {
   TempDir dir;
-  for (const Json& v : load_vectors("fastcdc.json")["streams"]) {
+  const Json all_streams = load_vectors("fastcdc.json")["streams"];
+  for (const Json& v : all_streams) {
     auto size = v["size"].get<std::size_t>();
     std::string data = v["zeros"].get<bool>() ? std::string(size, '\0')
                                               : vector_stream(v["seed"].get<std::string>(), size);

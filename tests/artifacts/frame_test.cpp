@@ -45,7 +45,8 @@ TEST(Frame, EncodesAndDecodesTheVectors) {
 }
 
 TEST(Frame, RefusesInvalidFramesAndStaysBroken) {
-  for (const Json& v : load_vectors("frames.json")["invalid"]) {
+  const Json all_invalid = load_vectors("frames.json")["invalid"];
+  for (const Json& v : all_invalid) {
     FrameDecoder decoder;
     decoder.feed(unhex(v["bytes"]));
     auto frame = decoder.next();
@@ -101,7 +102,8 @@ RC_GTEST_PROP(Frame, AnyCutOfTheStreamGivesTheSameFrames, ()) {
 }
 
 TEST(Data, DecodesTheVectors) {
-  for (const Json& v : load_vectors("frames.json")["data"]) {
+  const Json all_data = load_vectors("frames.json")["data"];
+  for (const Json& v : all_data) {
     std::string payload = unhex(v["payload"]);
     auto data = parse_data(payload);
     ASSERT_TRUE(data.ok());
@@ -134,7 +136,8 @@ TEST(Data, ADecompressionBombIsRefusedBeforeItIsUnpacked) {
 }
 
 TEST(CreditFrame, FollowsTheVectorsAndItsInvariant) {
-  for (const Json& v : load_vectors("frames.json")["credit"]) {
+  const Json all_credit = load_vectors("frames.json")["credit"];
+  for (const Json& v : all_credit) {
     Credit credit{v["received"].get<std::uint64_t>(), v["durable"].get<std::uint64_t>()};
     EXPECT_EQ(encode_credit(credit), unhex(v["payload"]));
     EXPECT_EQ(*parse_credit(unhex(v["payload"])), credit);

@@ -122,7 +122,8 @@ TEST(RandomBytes, ChunkList) {
 
 TEST(RandomBytes, Frames) {
   std::string valid;
-  for (const Json& f : testing::load_vectors("frames.json")["frames"]) {
+  const Json all_frames = testing::load_vectors("frames.json")["frames"];
+  for (const Json& f : all_frames) {
     valid += testing::unhex(f["bytes"]);
   }
   CounterRandom random(7, 7);

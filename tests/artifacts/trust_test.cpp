@@ -191,6 +191,12 @@ TEST_F(Trust, ExpiryIsMeasuredByTheHighestTimeSeen) {
   EXPECT_EQ(outcome(), "accepted");
 }
 
+TEST_F(Trust, ATimeThatCannotBeCountedIsRefused) {
+  std::string bytes = plan_.assignment.document;
+  bytes.replace(bytes.find("2026-11-28"), 4, "6026");
+  EXPECT_EQ(parse_assignment(bytes).error().reason, "AssignmentInvalid");
+}
+
 TEST_F(Trust, TheAssignmentNamesIndexAndConfiguration) {
   reassign([](Assignment& a) { a.bundle = sha256("other"); });
   EXPECT_EQ(outcome(), "AssignmentMismatch");

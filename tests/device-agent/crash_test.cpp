@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,6 +26,15 @@ using test::code_of;
 
 constexpr int kWorkers = 4;
 constexpr Nanos kScenarioDeadline = Seconds{40};
+
+// Killing a process loses no written byte, so the runs may live in memory, where there is one that
+// lets programs run.
+void prefer_memory() {
+  struct statvfs st {};
+  if (::statvfs("/dev/shm", &st) != 0 || (st.f_flag & ST_NOEXEC) != 0) return;
+  if (st.f_bavail * st.f_frsize < (512u << 20) || ::access("/dev/shm", W_OK) != 0) return;
+  ::setenv("TMPDIR", "/dev/shm", 1);
+}
 
 // Releases and a device with A committed, made once and copied for every run.
 struct World {
@@ -48,7 +58,11 @@ struct World {
 };
 
 World& world() {
-  static World w;
+  static World& w = []() -> World& {
+    prefer_memory();
+    static World made;
+    return made;
+  }();
   return w;
 }
 
@@ -396,20 +410,18 @@ const std::vector<Scenario>& scenarios() {
       {"broken",
        false,
        [](Driver& d) {
-         d.deploy(world().b);
          damage(d.root() / "releases" / world().a.digest().hex() / "model/weights.bin");
-         d.request(rollback);
+         d.deploy(world().bad);
          d.kill_agent();
          d.slot();
          d.deploy(world().next);
        },
-       {"B", "next", "broken"}},
+       {"A", "next", "broken"}},
       {"broken-removed",
        false,
        [](Driver& d) {
-         d.deploy(world().b);
          damage(d.root() / "releases" / world().a.digest().hex() / "model/weights.bin");
-         d.request(rollback);
+         d.deploy(world().bad);
          d.request(remove);
        },
        {""}},

@@ -105,7 +105,9 @@ int serve(const std::vector<std::string>& args, std::map<std::string, std::strin
     }
     std::string status = "200 OK", body = "{}";
     if (request.starts_with("GET /readyz")) {
-      if (b.contains("never_ready")) status = "503 Service Unavailable";
+      const bool sick = b.contains("sick_after_ms") &&
+                        seconds_up() > std::atof(b["sick_after_ms"].c_str()) / 1000;
+      if (b.contains("never_ready") || sick) status = "503 Service Unavailable";
     } else if (request.starts_with("GET /version")) {
       body = b["version"];
     } else if (request.starts_with("POST /predict")) {

@@ -112,6 +112,59 @@ TEST_F(ReleaseTest, ACrashDuringTheSoakIsRolledBack) {
   EXPECT_NE(result["failure"]["message"].get<std::string>().find("signal 11"), std::string::npos);
 }
 
+TEST_F(ReleaseTest, AReleaseThatStopsAnsweringDuringTheSoakIsRolledBack) {
+  const Json result =
+      rolled_back("B", {{"sick_after_ms", "300"}}, [](auto& s) { s.health_gate.soak_ms = 20'000; });
+  EXPECT_EQ(result["failure"]["code"], "ReleaseNotReady");
+}
+
+// A clock whose hours pass when the test says so.
+class JumpClock : public Clock {
+ public:
+  TimePoint now() const override { return system_clock().now(); }
+  Nanos monotonic() const override { return system_clock().monotonic() + Nanos{ahead_.load()}; }
+  void sleep_for(Nanos d) override { system_clock().sleep_for(d); }
+  void advance(Nanos d) { ahead_ += d.count(); }
+
+ private:
+  std::atomic<std::int64_t> ahead_{0};
+};
+
+TEST_F(ReleaseTest, ATransferWithoutProgressIsDroppedAtItsDeadlineAndGivesTheSpaceBack) {
+  JumpClock clock;
+  slot_.clock = &clock;
+  slot_.deadline_check = Millis{20};
+  reopen();
+  channel_ = connected();
+  ASSERT_EQ((*op_.deploy(channel_, release("A")))["result"]["outcome"], "committed");
+  const auto b = release("B");
+  ASSERT_EQ(op_.plan(channel_, b).value()["state"], "Needed");
+  clock.advance(std::chrono::hours{23});
+  system_clock().sleep_for(Millis{100});
+  EXPECT_TRUE(fs::exists(dir_ / "root/staging/main.data"));
+  clock.advance(std::chrono::hours{2});
+  EXPECT_TRUE(test::eventually([&] { return !fs::exists(dir_ / "root/staging/main.data"); }));
+  const Json slot = slot_status(channel_);
+  EXPECT_EQ(slot["state"], "Committed");
+  EXPECT_EQ(slot["failure"]["code"], "Timeout");
+  disconnect_all();
+  device_.reset();  // before the clock
+}
+
+TEST_F(ReleaseTest, APlanSentAgainDuringItsActivationJoinsIt) {
+  channel_ = connected();
+  const auto b = release("B", {{"selftest_sleep_ms", "700"}});
+  const Json planned = op_.plan(channel_, b).value();
+  ASSERT_EQ(code_of(op_.transfer(channel_, b, planned).value()), "");
+  ASSERT_TRUE(channel_.begin({{"op", "activate"}, {"slot", "main"}, {"sequence", 1}}).ok());
+  test::Channel other = connected();
+  ASSERT_TRUE(test::eventually([&] { return slot_status(other)["state"] == "Trial"; }));
+  PlanOptions same;
+  same.sequence = 1;
+  EXPECT_EQ((*op_.plan(other, b, same))["state"], "Complete");
+  EXPECT_EQ((*op_.activate(other, "main", 1))["result"]["outcome"], "committed");
+}
+
 TEST_F(ReleaseTest, AReleaseThatNeverGetsReadyIsRolledBack) {
   ready_timeout_ = Millis{400};
   reopen();
@@ -161,22 +214,41 @@ TEST_F(ReleaseTest, RollbackOnRequestReturnsToThePreviousRelease) {
   EXPECT_EQ(test::http_get(slot_status(channel_)["listen"].get<std::string>(), "/version"), "A");
 }
 
+void damage(const fs::path& file) {
+  ::chmod(file.c_str(), 0644);
+  std::FILE* f = std::fopen(file.c_str(), "r+");
+  ASSERT_NE(f, nullptr);
+  std::fputc('!', f);
+  std::fclose(f);
+  ::chmod(file.c_str(), 0444);
+}
+
 TEST_F(ReleaseTest, AFormerReleaseThatRottedIsNotStarted) {
   channel_ = connected();
   const auto a = release("A");
   ASSERT_EQ((*op_.deploy(channel_, a))["result"]["outcome"], "committed");
   ASSERT_EQ((*op_.deploy(channel_, release("B")))["result"]["outcome"], "committed");
-  const fs::path file = dir_ / "root/releases" / a.digest().hex() / "model/weights.bin";
-  ::chmod(file.c_str(), 0644);
-  std::FILE* f = std::fopen(file.c_str(), "r+");
-  std::fputc('!', f);
-  std::fclose(f);
-  ::chmod(file.c_str(), 0444);
+  damage(dir_ / "root/releases" / a.digest().hex() / "model/weights.bin");
   const auto back = channel_.request({{"op", "rollback"}, {"slot", "main"}});
-  EXPECT_EQ((*back)["result"]["failure"]["code"], "HashMismatch") << back->dump();
+  EXPECT_EQ(code_of(*back), "HashMismatch") << back->dump();
+  const Json slot = slot_status(channel_);
+  EXPECT_EQ(slot["state"], "Committed");
+  EXPECT_EQ(test::http_get(get_string(slot, "listen"), "/version"), "B")
+      << "what runs goes on running";
+}
+
+TEST_F(ReleaseTest, WhenNoReleaseCanRunThatIsSaidAndANewOneHealsIt) {
+  channel_ = connected();
+  const auto a = release("A");
+  ASSERT_EQ((*op_.deploy(channel_, a))["result"]["outcome"], "committed");
+  damage(dir_ / "root/releases" / a.digest().hex() / "model/weights.bin");
+  const auto failed = op_.deploy(channel_, release("B", {{"exit_on_start", "3"}}));
+  EXPECT_EQ((*failed)["result"]["outcome"], "rolledBack");
+  EXPECT_EQ((*failed)["result"]["failure"]["code"], "HashMismatch") << failed->dump();
+  EXPECT_NE((*failed)["result"]["failure"]["message"].get<std::string>().find("Crashed"),
+            std::string::npos);
   EXPECT_EQ(slot_status(channel_)["state"], "Broken");
   EXPECT_FALSE(slot_status(channel_)["running"].get<bool>());
-  // A new release heals it.
   EXPECT_EQ((*op_.deploy(channel_, release("C")))["result"]["outcome"], "committed");
 }
 

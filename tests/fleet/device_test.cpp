@@ -244,6 +244,23 @@ TEST_F(Device, RefusesWhatIsNotSignedForIt) {
   EXPECT_EQ(open(7).error().reason, "IdentityMismatch");
 }
 
+TEST_F(Device, AnAgentThatDoesNotStartIsNamedAndRepaired) {
+  // Not a program at all: the gate answers in its place.
+  ASSERT_TRUE(write_file_atomic(dir_ / "broken", "not a program", 0755).ok());
+  auto binaries = request_.binaries;
+  request_.binaries = [this](std::string_view) {
+    return AgentBinaries{dir_ / "broken", bin_dir() / "tango-gate"};
+  };
+  auto broken = provision(request_);
+  ASSERT_FALSE(broken.ok());
+  EXPECT_EQ(broken.error().reason, "InstallFailed") << broken.error().to_string();
+  request_.binaries = binaries;
+  auto repaired = provision(request_);
+  ASSERT_TRUE(repaired.ok()) << repaired.error().to_string();
+  EXPECT_TRUE(repaired->bootstrap_used);
+  EXPECT_FALSE(repaired->key_appended);  // it was there already
+}
+
 TEST_F(Device, AKilledDaemonResumesTheTransfer) {
   provision_device();
   artifacts::Bundle bundle = make_bundle("first", "good", 1);

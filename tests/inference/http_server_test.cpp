@@ -148,6 +148,8 @@ TEST_F(HttpServerTest, StopEndsIdleConnectionsAtOnce) {
   start();
   RawClient idle(server_->port());
   EXPECT_EQ(idle.request("GET", "/").status, 200);
+  RawClient half(server_->port());
+  half.send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
   const auto begin = std::chrono::steady_clock::now();
   server_->stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, Seconds{3});

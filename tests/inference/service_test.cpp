@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "inference/checks.h"
 #include "tests/inference/bundle_fixture.h"
@@ -93,6 +95,20 @@ TEST_F(ServiceTest, BadImagesAreClientErrors) {
   EXPECT_EQ(post(png, "image/png", "/predict?top=zero").status, 400);
   const auto body = parse_json(post("hello").body);
   EXPECT_EQ((*body)["error"]["reason"], "UnknownImageFormat");
+}
+
+TEST_F(ServiceTest, ManyCallersAreServedInTurn) {
+  const std::string png = *vision::encode_png(test::quadrant_image(3, 7));
+  std::vector<std::jthread> callers;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 6; ++t) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) good += post(png).status == 200 ? 1 : 0;
+      for (int i = 0; i < 20; ++i) (void)post("bad");  // a refused image gives its turn back
+    });
+  }
+  callers.clear();
+  EXPECT_EQ(good, 120);
 }
 
 TEST_F(ServiceTest, OtherPathsAndMethods) {

@@ -2,6 +2,7 @@
 // loopback, for tests of the command line. Everything is gone with the object.
 #pragma once
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,11 @@ struct Output {
 class Cluster {
  public:
   Cluster() {
+    // The surroundings of whoever runs the tests must not matter.
+    for (const char* name : {"KUBECONFIG", "TANGO_STATE", "TANGO_SERVER", "TANGO_TOKEN", "NO_COLOR",
+                             "CLICOLOR_FORCE"}) {
+      ::unsetenv(name);
+    }
     standalone::ApiServerOptions options;
     options.database = dir_ / "api.db";
     options.token_key = Secret<std::string>(std::string(32, 'k'));
