@@ -124,8 +124,14 @@ class StageRun {
     m.retry_after = due();
     if (m.retry_after && *m.retry_after > now_) {
       requeue(out_, *m.retry_after - now_);
-      say(State::kWaiting, "WaitingForRetry",
-          "attempt " + std::to_string(m.attempt) + " starts at " + format_time(*m.retry_after));
+      const bool empty_handed = before_complete();
+      say(State::kWaiting, empty_handed ? "ResultMissing" : "WaitingForRetry",
+          "attempt " + std::to_string(m.attempt - 1) +
+              (empty_handed  ? " ended well, but without a result"
+               : m.exit_code ? " ended with exit code " + std::to_string(*m.exit_code)
+                             : std::string(" failed")) +
+              "; attempt " + std::to_string(m.attempt) + " starts at " +
+              format_time(*m.retry_after));
       return std::move(view_);
     }
     m.attempt = std::max(m.attempt, 1);
@@ -138,6 +144,13 @@ class StageRun {
     if (!m.started_at) m.started_at = whole_seconds(now_);
     say(State::kRunning, "JobCreated", "Job " + attempt.job + " was created");
     return std::move(view_);
+  }
+
+  // The attempt before ended well although its result is not in the registry.
+  bool before_complete() const {
+    const auto* before =
+        world_.get<kube::Job>(request_.owner->ns, stage_job_name(base_, view_.memory.attempt - 1));
+    return before != nullptr && before->complete();
   }
 
   // When the next attempt may start, from the Job of the one before.

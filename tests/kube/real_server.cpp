@@ -1,4 +1,6 @@
 // The environment on Debian's kube-apiserver 1.20, built beforehand by scripts/real-kube.
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "lib/base/file.h"
@@ -33,6 +35,7 @@ class RealServer : public ServerEnvironment {
     // Files, not pipes: the servers that `up` leaves running would hold a pipe open.
     options.argv = {"bash",  "-c", "\"$0\" \"$@\" > \"$2/out\" 2>&1",
                     script_, verb, state_.path().string()};
+    options.env["TANGO_KUBE_OWNER"] = std::to_string(::getpid());
     auto done = run_process(options, Seconds{100});
     if (!done.ok()) return std::move(done).error();
     if (done->status.ok()) return ok_status();

@@ -21,8 +21,9 @@ std::vector<std::string> kubectls() {
   std::vector<std::string> out;
   const char* cache = ::getenv("XDG_CACHE_HOME");
   const char* home = ::getenv("HOME");
-  fs::path base = cache != nullptr && *cache != '\0' ? fs::path(cache)
-                                                     : fs::path(home != nullptr ? home : "/nonexistent") / ".cache";
+  fs::path base = cache != nullptr && *cache != '\0'
+                      ? fs::path(cache)
+                      : fs::path(home != nullptr ? home : "/nonexistent") / ".cache";
   base = base / "tango" / "kubectl";
   if (const char* own = ::getenv("TANGO_KUBECTL_CACHE")) base = own;
   for (const char* name : {"kubectl-1.20", "kubectl-1.34"}) {

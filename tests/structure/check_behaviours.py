@@ -14,9 +14,9 @@ def known_tests(root):
         text = open(path, encoding="utf-8").read()
         names |= set(re.findall(r"tango_test\(\s*([A-Za-z0-9_\-]+)", text))
         names |= set(re.findall(r"add_test\(\s*NAME\s+([A-Za-z0-9_\-]+)", text))
-        loop = re.search(r"foreach\(check ([^)]+)\)", text)
-        if loop:
-            names |= {"structure_" + n for n in loop.group(1).split()}
+        for variable, words in re.findall(r"foreach\((\w+) ([^)]+)\)", text):
+            for prefix in re.findall(r"add_test\(\s*NAME\s+([A-Za-z0-9_\-]*)\$\{" + variable + r"\}", text):
+                names |= {prefix + word for word in words.split()}
     for path in glob.glob(os.path.join(root, "tests/**/*.cpp"), recursive=True):
         text = open(path, encoding="utf-8").read()
         for suite, case in re.findall(r"(?:TEST|TEST_F|TEST_P|RC_GTEST_PROP|RC_GTEST_FIXTURE_PROP)\(\s*(\w+)\s*,\s*(\w+)", text):
