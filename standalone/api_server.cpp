@@ -5,6 +5,7 @@
 #include "lib/base/log.h"
 #include "lib/base/yaml.h"
 #include "standalone/api_call.h"
+#include "standalone/protobuf_body.h"
 #include "standalone/watch_hub.h"
 
 namespace tango::standalone {
@@ -49,6 +50,9 @@ Json parse_body(const HttpRequest& request) {
     auto parsed = parse_yaml(request.body);
     if (!parsed.ok()) throw bad_request("error decoding YAML: " + parsed.error().message);
     return std::move(parsed->value);
+  }
+  if (type == "application/vnd.kubernetes.protobuf") {
+    if (auto body = protobuf_body(request.body)) return std::move(*body);
   }
   throw ApiError(415, "UnsupportedMediaType",
                  "the body of the request was in an unknown format - accepted media types include: "

@@ -21,9 +21,9 @@ void fill_context(const HttpRequest& request, const UrlTarget& target, WriteCont
   }
   if (ctx.manager.empty()) {
     if (apply) {
-      throw ApiError(400, "BadRequest",
-                     "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is "
-                     "required for apply patch");
+      throw invalid(
+          "meta.k8s.io", "PatchOptions", "",
+          {{"FieldValueRequired", "Required value: is required for apply patch", "fieldManager"}});
     }
     std::string agent = header(request.headers, "User-Agent", "unknown");
     ctx.manager = agent.substr(0, std::min(agent.find('/'), kMaxManager));

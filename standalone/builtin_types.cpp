@@ -53,6 +53,7 @@ class TypeText {
     auto head = words(line.substr(0, bar));
     current_ = std::make_shared<Schema>();
     current_->type = SchemaType::kObject;
+    current_->built_in_struct = true;
     current_->ref = package_ + "." + head.at(0);
     short_ = head[0];
     for (std::size_t i = 1; i < head.size(); ++i) {

@@ -67,10 +67,29 @@ void collect(const Json& v, const Schema& s, FieldSet& out, int depth, bool in_m
   if (depth > 0) out.member = true;
 }
 
+// Everything below a value that is new (or gone) as a whole, the containers themselves included.
 void mark_all(const Json& v, const Schema& s, FieldSet& out, int depth, bool in_metadata) {
-  collect(v, s, out, depth, in_metadata);
-  // A container that is new as a whole is owned itself, too.
-  if (depth > 0 && !in_metadata) out.member = true;
+  if (v.is_object() && granular_object(s) && !v.empty()) {
+    for (const auto& [key, value] : v.items()) {
+      if (skipped(depth, in_metadata, key)) continue;
+      FieldSet child;
+      mark_all(value, member_of(s, key, depth), child, depth + 1, depth == 0 && key == "metadata");
+      if (!child.empty()) out.children["f:" + key] = std::move(child);
+    }
+    if (depth > 0 && !in_metadata && !s.built_in_struct) out.member = true;
+    return;
+  }
+  if (v.is_array() && granular_list(s) && !v.empty()) {
+    for (std::size_t i = 0; i < v.size(); ++i) {
+      FieldSet child;
+      if (s.list == ListType::kMap && s.items) mark_all(v[i], *s.items, child, depth + 1, false);
+      child.member = true;
+      out.children[list_element(v, i, s)] = std::move(child);
+    }
+    if (depth > 0) out.member = true;
+    return;
+  }
+  if (depth > 0) out.member = true;
 }
 
 std::map<std::string, const Json*> by_element(const Json& list, const Schema& s) {

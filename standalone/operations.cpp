@@ -13,6 +13,7 @@ namespace {
 constexpr int kGeneratedSuffix = 5;
 constexpr std::size_t kMaxObjectBytes = 3u << 20;  // etcd's default limit is near
 constexpr const char* kForeground = "foregroundDeletion";
+constexpr const char* kCleanUp = "customresourcecleanup.apiextensions.k8s.io";
 constexpr const char* kOrphan = "orphan";
 
 Json& meta_of(Json& object) {
@@ -202,9 +203,10 @@ Json Operations::create_locked(const ResourceInfo& r, const std::string& ns, Jso
   body["apiVersion"] = r.storage_api_version();
   body["kind"] = r.kind;
   apply_defaults(body, *r.schema);
+  normalise(r, body);
+  if (tracked) track_update(Json(), body, *r.schema, {ctx.manager, r.api_version(), ""}, now);
   apply_strategy(r, body, nullptr, now);
   check(r, body, nullptr, "");
-  if (tracked) track_update(Json(), body, *r.schema, {ctx.manager, r.api_version(), ""}, now);
   if (body.dump().size() > kMaxObjectBytes)
     throw ApiError(413, "RequestEntityTooLarge", "object is too large");
   if (ctx.dry_run) return body;
@@ -270,7 +272,7 @@ Json Operations::finish(const ResourceInfo& r, const Json& old, Json next, const
   next["apiVersion"] = r.storage_api_version();
   next["kind"] = r.kind;
   apply_defaults(next, *r.schema);
-  apply_strategy(r, next, &old, now);
+  normalise(r, next);
   if (old_meta.contains("deletionTimestamp")) {
     for (const Json& f : tango::get(m, "finalizers")) {
       const Json& before = tango::get(old_meta, "finalizers");
@@ -282,8 +284,9 @@ Json Operations::finish(const ResourceInfo& r, const Json& old, Json next, const
       }
     }
   }
-  check(r, next, &old, sub);
   if (tracked) track_update(old, next, *r.schema, {ctx.manager, r.api_version(), sub}, now);
+  apply_strategy(r, next, &old, now);
+  check(r, next, &old, sub);
   if (m.contains("generation")) {
     Json a = old, b = next;
     for (Json* o : {&a, &b}) {
@@ -316,7 +319,7 @@ Json Operations::update(const ResourceInfo& r, const std::string& ns, const std:
                       get_string(tango::get(body, "metadata"), "name") +
                       ") does not match the name on the URL (" + name + ")");
   if (r.requires_version && get_string(tango::get(body, "metadata"), "resourceVersion").empty()) {
-    throw invalid(r.group, r.kind, name,
+    throw invalid(r.group, r.plural, name,
                   {{"FieldValueInvalid", "Invalid value: 0x0: must be specified for an update",
                     "metadata.resourceVersion"}});
   }
@@ -426,6 +429,9 @@ Deleted Operations::remove(const ResourceInfo& r, const std::string& ns, const s
       (name == "default" || name == "kube-system" || name == "kube-public")) {
     throw forbidden(r.group, r.plural, name, "this namespace may not be deleted");
   }
+  // As kube-apiserver: who deletes a job without saying how leaves its pods alone.
+  const std::string propagation =
+      q.propagation.empty() && r.store_key() == "batch/jobs" ? "Orphan" : q.propagation;
   Json next = old;
   std::int64_t grace = 0;
   if (grace_counts(r, old)) {
@@ -434,19 +440,25 @@ Deleted Operations::remove(const ResourceInfo& r, const std::string& ns, const s
   }
   const bool is_namespace = r.store_key() == "/namespaces";
   if (!meta.contains("deletionTimestamp")) {
-    if (q.propagation == "Foreground") add_finalizer(next, kForeground);
-    if (q.propagation == "Orphan") add_finalizer(next, kOrphan);
+    if (propagation == "Foreground") add_finalizer(next, kForeground);
+    if (propagation == "Orphan") add_finalizer(next, kOrphan);
+  }
+  if (r.store_key() == "apiextensions.k8s.io/customresourcedefinitions" &&
+      !meta.contains("deletionTimestamp")) {
+    add_finalizer(next, kCleanUp);
   }
   const bool waits = has_finalizers(next) || grace > 0 || is_namespace;
   if (!waits) {
     if (!q.dry_run) commit_removal(r, ns, name);
-    return {true, present(old, r)};
+    next["metadata"]["deletionTimestamp"] = format_time(clock_.now());
+    next["metadata"]["deletionGracePeriodSeconds"] = 0;
+    return {true, present(next, r)};
   }
   const bool already = meta.contains("deletionTimestamp");
   const std::int64_t before = get_int(meta, "deletionGracePeriodSeconds");
   if (!already || grace < before) {
     next["metadata"]["deletionTimestamp"] = format_time(clock_.now() + Seconds{grace});
-    next["metadata"]["deletionGracePeriodSeconds"] = grace;
+    if (!is_namespace) next["metadata"]["deletionGracePeriodSeconds"] = grace;
     if (!already && next["metadata"].contains("generation"))
       next["metadata"]["generation"] = get_int(meta, "generation") + 1;
     if (is_namespace) next["status"]["phase"] = "Terminating";

@@ -159,10 +159,9 @@ Json json_patch(const Json& target, const Json& patch) {
     return target.patch(patch);
   } catch (const Json::parse_error& e) {
     throw bad_request(std::string("malformed JSON patch: ") + e.what());
-  } catch (const Json::exception& e) {
-    throw ApiError(
-        422, "Invalid",
-        std::string("the server rejected our request due to an error in our request: ") + e.what());
+  } catch (const Json::exception&) {
+    throw ApiError(422, "Invalid",
+                   "the server rejected our request due to an error in our request");
   }
 }
 

@@ -195,7 +195,10 @@ std::vector<ResourcePtr> compile_definition(const Json& crd, std::vector<Cause>&
     for (const Json& c : get(v, "additionalPrinterColumns")) {
       if (r->columns.size() >= kMaxColumns) break;
       r->columns.push_back({get_string(c, "name"), get_string(c, "type"), get_string(c, "format"),
-                            get_string(c, "description"), static_cast<int>(get_int(c, "priority")),
+                            get_string(c, "description",
+                                       "Custom resource definition column (in JSONPath format): " +
+                                           get_string(c, "jsonPath")),
+                            static_cast<int>(get_int(c, "priority")),
                             JsonPath::compile(get_string(c, "jsonPath")).value()});
     }
     out.push_back(std::move(r));

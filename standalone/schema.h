@@ -32,6 +32,8 @@ struct Schema {
   bool int_or_string = false;
   bool preserve_unknown = false;
   bool embedded_resource = false;
+  bool built_in_struct =
+      false;  // a Go struct on a real server: never absent, so never owned itself
 
   std::map<std::string, SchemaPtr, std::less<>> properties;
   std::vector<std::string> required;

@@ -153,6 +153,14 @@ void check_pod_update(const Json& pod, const Json& old, std::vector<Cause>& caus
 
 }  // namespace
 
+void normalise(const ResourceInfo& r, Json& object) {
+  if (r.store_key() != "/secrets" || !object.contains("stringData")) return;
+  for (const auto& [k, v] : object["stringData"].items()) {
+    if (v.is_string()) object["data"][k] = to_base64(v.get_ref<const std::string&>());
+  }
+  object.erase("stringData");
+}
+
 void apply_strategy(const ResourceInfo& r, Json& object, const Json* old, TimePoint now) {
   if (r.custom) return;
   const std::string key = r.store_key();
@@ -162,7 +170,8 @@ void apply_strategy(const ResourceInfo& r, Json& object, const Json* old, TimePo
     Json& spec = object["spec"];
     if (spec.is_object()) {
       set_default(spec, "serviceAccountName", get_string(spec, "serviceAccount", "default"));
-      for (Json& c : spec["containers"]) {
+      Json none = Json::array();
+      for (Json& c : spec.contains("containers") ? spec["containers"] : none) {
         std::string image = get_string(c, "image");
         if (old == nullptr && image.ends_with(":latest")) c["imagePullPolicy"] = "Always";
       }
@@ -174,13 +183,6 @@ void apply_strategy(const ResourceInfo& r, Json& object, const Json* old, TimePo
     if (old == nullptr) {
       object["spec"]["finalizers"] = {"kubernetes"};
       object["status"] = {{"phase", "Active"}};
-    }
-  } else if (key == "/secrets") {
-    if (object.contains("stringData")) {
-      for (const auto& [k, v] : object["stringData"].items()) {
-        if (v.is_string()) object["data"][k] = to_base64(v.get_ref<const std::string&>());
-      }
-      object.erase("stringData");
     }
   } else if (key == "/services" && object["spec"].is_object()) {
     // Nothing routes here, so no address is handed out.
@@ -211,8 +213,6 @@ void apply_strategy(const ResourceInfo& r, Json& object, const Json* old, TimePo
     }
     object["status"] = {
         {"acceptedNames", names}, {"storedVersions", stored}, {"conditions", conditions}};
-    if (old == nullptr)
-      object["metadata"]["finalizers"] = {"customresourcecleanup.apiextensions.k8s.io"};
   }
 }
 

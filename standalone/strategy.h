@@ -10,7 +10,10 @@
 
 namespace tango::standalone {
 
-// After schema defaults; metadata.uid is set. `old` is null on create.
+// Another spelling of the same content (stringData of a Secret): before ownership is recorded.
+void normalise(const ResourceInfo& r, Json& object);
+// What the server itself fills in, owned by nobody. After schema defaults; metadata.uid is set.
+// `old` is null on create.
 void apply_strategy(const ResourceInfo& r, Json& object, const Json* old, TimePoint now);
 void check_strategy(const ResourceInfo& r, const Json& object, const Json* old,
                     std::vector<Cause>& causes);

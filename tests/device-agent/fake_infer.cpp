@@ -79,7 +79,7 @@ int serve(const std::vector<std::string>& args, std::map<std::string, std::strin
   const double crash_after =
       b.contains("crash_after_ms") ? std::atof(b["crash_after_ms"].c_str()) / 1000 : 1e9;
   while (true) {
-    if (seconds_up() > crash_after) raise(SIGSEGV);
+    if (seconds_up() > crash_after) raise(SIGKILL);
     timeval wait{0, 20'000};
     fd_set set;
     FD_ZERO(&set);

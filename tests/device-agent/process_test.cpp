@@ -16,6 +16,12 @@
 namespace tango::agent {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 using test::Channel;
 using test::code_of;
 
@@ -90,6 +96,7 @@ bool has_interpreter(const std::string& elf) {
 }
 
 TEST(AgentProgram, IsStaticStrippedAndSmall) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer build is another program";
   for (const fs::path& program : {test::agent_program(), gate_program()}) {
     EXPECT_LE(fs::file_size(program), 3u << 20) << program;
     const std::string bytes = read_file(program).value();
@@ -100,6 +107,7 @@ TEST(AgentProgram, IsStaticStrippedAndSmall) {
 }
 
 TEST(AgentProgram, TheIdleDaemonIsSmall) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer build is another program";
   const TempDir dir;
   test::DaemonProcess daemon(test::agent_program(), dir / "root");
   ASSERT_TRUE(daemon.connect().ok());

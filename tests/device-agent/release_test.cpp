@@ -109,7 +109,7 @@ TEST_F(ReleaseTest, ACrashDuringTheSoakIsRolledBack) {
   const Json result =
       rolled_back("B", {{"crash_after_ms", "400"}}, [](auto& s) { s.health_gate.soak_ms = 5'000; });
   EXPECT_EQ(result["failure"]["code"], "Crashed");
-  EXPECT_NE(result["failure"]["message"].get<std::string>().find("signal 11"), std::string::npos);
+  EXPECT_NE(result["failure"]["message"].get<std::string>().find("signal 9"), std::string::npos);
 }
 
 TEST_F(ReleaseTest, AReleaseThatStopsAnsweringDuringTheSoakIsRolledBack) {
@@ -260,7 +260,7 @@ TEST_F(ReleaseTest, ACrashedReleaseIsStartedAgainWithBackOff) {
     const Json slot = slot_status(channel_);
     return slot["restarts"].get<int>() >= 1 && slot["ready"].get<bool>();
   }));
-  EXPECT_EQ(slot_status(channel_)["lastExit"], "signal 11");
+  EXPECT_EQ(slot_status(channel_)["lastExit"], "signal 9");
 }
 
 TEST_F(ReleaseTest, RemoveStopsAndForgetsButKeepsTheSequence) {

@@ -129,7 +129,7 @@ TEST_F(ApiTest, StatusIsASubresource) {
 TEST_F(ApiTest, ServerSideApplyOverHttp) {
   make_widgets();
   std::string one = std::string(kWidgets) + "/a";
-  EXPECT_EQ(apply(one, widget("a", 1), "").status, 400);  // no fieldManager
+  EXPECT_EQ(apply(one, widget("a", 1), "").status, 422);  // no fieldManager
   EXPECT_EQ(apply(one, widget("a", 1)).status, 201);
   auto again = apply(one, widget("a", 1));
   EXPECT_EQ(again.status, 200);

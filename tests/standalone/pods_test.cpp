@@ -265,8 +265,8 @@ TEST_F(PodTest, JobsCompleteFailAndSuspend) {
                .body["items"]
                .empty();
   }));
-  // Deleting a job takes its pods along.
-  call("DELETE", std::string(kJobs) + "/bad");
+  // Deleting a job takes its pods along when asked to, as kubectl does.
+  call("DELETE", std::string(kJobs) + "/bad", {{"propagationPolicy", "Background"}});
   EXPECT_TRUE(eventually([&] {
     return call("GET", std::string(kPods) + "?labelSelector=job-name%3Dbad").body["items"].empty();
   }));
