@@ -49,7 +49,10 @@ Json prepare_status(const Json& before, Json next, TimePoint now) {
     if (!condition.is_object()) continue;
     if (get_string(condition, "status").empty()) condition["status"] = "Unknown";
     if (get_string(condition, "reason").empty()) condition["reason"] = "Unknown";
-    if (!condition.contains("message")) condition["message"] = "";
+    // metav1.Condition requires a message. An empty one is legal, but Kubernetes 1.20 built with Go
+    // 1.19 or newer takes empty strings for null, so the reason stands in for it.
+    if (get_string(condition, "message").empty())
+      condition["message"] = get_string(condition, "reason");
     const Json* was = find_by_type(old, get_string(condition, "type"));
     const bool same = was && get_string(*was, "status") == get_string(condition, "status") &&
                       !get_string(*was, "lastTransitionTime").empty();

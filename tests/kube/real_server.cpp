@@ -20,7 +20,8 @@ class RealServer : public ServerEnvironment {
       missing = up.error().message;
       return;
     }
-    auto loaded = load_config({.kubeconfig = (state_ / "kubeconfig").string()});
+    kubeconfig = (state_ / "kubeconfig").string();
+    auto loaded = load_config({.kubeconfig = kubeconfig});
     if (loaded.ok()) {
       config = std::move(*loaded);
     } else {

@@ -13,6 +13,7 @@ class ServerEnvironment {
  public:
   virtual ~ServerEnvironment() = default;
   ClientConfig config;
+  std::string kubeconfig;  // path of a file with the same; "" where there is none
   // Why there is none here ("" = there is one); the tests are then skipped with this text.
   std::string missing;
 };
