@@ -44,6 +44,7 @@ def main():
         print("killed everything", flush=True)
         ready = system.start()
         print(f"up again in {ready['seconds']:.2f} s", flush=True)
+        kill_when_seen("docker-registry")  # goes away when results and bundles are pushed next
         kill_when_seen("tango-builder")
         device = system.until("the device has the release", 400, lambda: released(system.get("device", "edge-1")))
         slot = device_slot(system)

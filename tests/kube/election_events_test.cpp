@@ -166,7 +166,7 @@ TEST(Decisions, TransitionTimeMovesWithTheStatusOnly) {
                         {{{"type", "Ready"},
                           {"status", "True"},
                           {"reason", "A"},
-                          {"message", ""},
+                          {"message", "A"},
                           {"lastTransitionTime", "2020-01-01T00:00:00Z"}}}}};
   auto prepared = [&](const char* status, const char* reason) {
     return prepare_status(
@@ -179,6 +179,7 @@ TEST(Decisions, TransitionTimeMovesWithTheStatusOnly) {
   EXPECT_EQ(prepared("True", "B")["conditions"][0]["lastTransitionTime"], "2020-01-01T00:00:00Z");
   EXPECT_EQ(prepared("False", "")["conditions"][0]["lastTransitionTime"], "2023-11-14T22:13:20Z");
   EXPECT_EQ(prepared("False", "")["conditions"][0]["reason"], "Unknown");
+  EXPECT_EQ(prepared("False", "B")["conditions"][0]["message"], "B") << "never empty on the wire";
 }
 
 TEST(Endpoints, HealthReadinessAndMetrics) {
