@@ -206,6 +206,10 @@ class Demo:
         print(f"   edge-1 says: {answer['class']} (score {answer['score']:.3f}); the label is {label}")
 
     def summary(self):
+        # After a restart the devices' agents start their releases anew, and the next probe sees it.
+        def ready():
+            return all(condition(self.get("devices", n), "Ready") == "True" for n in NAMES)
+        self.wait("all devices being ready", 5, ready)
         self.tangoctl("fleet", "status")
         self.kubectl("get", "tango")
         for name in NAMES:
