@@ -7,6 +7,7 @@
 #include "controllers/imagebuild/imagebuild.h"
 #include "controllers/model/model.h"
 #include "controllers/project/project.h"
+#include "controllers/search/search.h"
 #include "controllers/trainjob/trainjob.h"
 #include "crds/types.h"
 #include "lib/kube-types/core.h"
@@ -73,6 +74,8 @@ void add_learning(kube::Manager& manager, const Settings& settings) {
                     });
                   })
                   .build());
+  manager.add(build<SearchJob>("searchjob", controllers::reconcile_search_job, settings).build());
+  manager.add(build<Trial>("trial", controllers::reconcile_trial, settings).build());
   manager.add(build<Model>("model", controllers::reconcile_model, settings)
                   .finalizer(std::string(controllers::kInUseFinalizer))
                   .watches<ImageBuild>([](const ImageBuild& b, const Observed&) {

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from system import System, condition, project, write_idx
+from system import ROOT, System, condition, project, write_idx
 
 
 class Checks:
@@ -61,6 +61,9 @@ def main():
         expect("unknown profile", project("no-profile", data, profile="no-such-board"), "tangoproject", "no-profile", "ProfileNotFound")
         expect("unsupported task", project("detect", data).replace("task: Classification", "task: Detection").replace("baseModel: {name: resnet20}", "baseModel: {name: Auto}"),
                "tangoproject", "detect", "Unsupported")
+
+        search = open(os.path.join(ROOT, "examples/searchjob.yaml"), encoding="utf-8").read()
+        expect("search is not there yet", search, "searchjob", search.split("metadata: {name: ")[1].split(",")[0], "Unsupported")
 
         # Datasets.
         missing = os.path.join(system.folder, "no-such-folder")
