@@ -48,7 +48,7 @@ struct RegistryOptions {
   std::string username;
   Secret<std::string> password;  // basic
   Nanos timeout = Seconds{60};
-  int max_attempts = 4;  // of idempotent requests on 429/5xx/connection errors
+  int max_attempts = 4;                  // of idempotent requests on 429/5xx/connection errors
   std::uint64_t max_blob = 4ull << 30;   // of a pull; BlobTooLarge above
   std::uint64_t piece_bytes = 8u << 20;  // uploads are cut into these, large downloads too
   Nanos max_retry_wait = Seconds{20};    // of one wait, Retry-After included

@@ -109,6 +109,17 @@ spec:
         said = reason("device", "no-secret", "SecretNotFound") or reason("device", "no-secret", "not-there", seconds=3)
         c.check("missing Secret", bool(said), said or "nothing was said")
 
+        # Trust on first use: nothing is sent before a person approves the key that was shown.
+        device = system.add_device("shy", wait=False, override={"--fingerprint": None})
+        said = reason("device", "shy", "AwaitingApproval")
+        keys = open(device.authorized_keys, encoding="utf-8").read()
+        c.check("first use waits for approval", bool(said) and "command=" not in keys and not os.path.exists(device.agent_root), said)
+        system.tangoctl("device", "approve", "shy")
+        system.until("the approved device", 90, lambda: condition(system.get("device", "shy"), "Provisioned") == "True")
+        keys = open(device.authorized_keys, encoding="utf-8").read()
+        c.check("approved, provisioned, keys appended", "restrict,command=" in keys and open(device.bootstrap_key + ".pub", encoding="utf-8").read() in keys,
+                keys.replace(chr(10), " | ")[-200:])
+
         # A host key that changes later stops everything for that device, loudly.
         device = system.add_device("turning")
         device.stop_sshd()

@@ -112,7 +112,9 @@ class System:
                      "--fingerprint": device.fingerprint, "--profile": "linux-x86", "--mode": "User", "--root": device.agent_root,
                      "--authorized-keys": device.authorized_keys, "--label": "site=lab"}
         arguments.update(options.pop("override", {}))
-        flat = [x for pair in arguments.items() for x in pair]
+        flat = [x for pair in arguments.items() for x in pair if pair[1] is not None]
+        if arguments["--fingerprint"] is None:
+            flat.append("--trust-on-first-use")
         self.tangoctl("device", "provision", name, *flat, "--no-wait")
         if wait:
             self.until(f"{name} is provisioned", 60, lambda: condition(self.get("device", name), "Provisioned") == "True")

@@ -194,8 +194,7 @@ TEST_P(KubectlTest, EverydayVerbs) {
 
   // Newer kubectl sends these as protobuf; 1.20 has no `create token`.
   Ran token = kubectl({"create", "token", "default", "--audience=tango"});
-  EXPECT_TRUE(token.code == 0 ? has(token.out, "eyJ") : has(token.err, "unknown"))
-      << token.err;
+  EXPECT_TRUE(token.code == 0 ? has(token.out, "eyJ") : has(token.err, "unknown")) << token.err;
 
   EXPECT_TRUE(has(ok({"delete", "job", "hello"}), "deleted"));
   EXPECT_TRUE(eventually([&] { return ok({"get", "pods", "-o", "name"}).empty(); }));
