@@ -16,13 +16,14 @@ from devices import Device  # noqa: E402
 
 
 class System:
-    def __init__(self, bin_folder, operator_args=()):
+    def __init__(self, bin_folder, operator_args=(), up_args=()):
         self.bin = os.path.abspath(bin_folder)
         self.temporary = tempfile.TemporaryDirectory(prefix="tango-e2e-")
         self.folder = self.temporary.name
         self.state = os.path.join(self.folder, "state")
         self.kubeconfig = os.path.join(self.state, "kubeconfig")
         self.operator_args = operator_args
+        self.up_args = list(up_args)
         self.up = None
         self.devices = {}
 
@@ -35,7 +36,7 @@ class System:
 
     def start(self):
         log = open(os.path.join(self.folder, "up.log"), "ab")
-        argv = [os.path.join(self.bin, "tangoctl"), "up", "--state", self.state]
+        argv = [os.path.join(self.bin, "tangoctl"), "up", "--state", self.state, *self.up_args]
         for a in self.operator_args:
             argv += ["--operator-arg", a]
         self.up = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
